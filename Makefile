@@ -1,0 +1,79 @@
+# Everything a newcomer needs: `make quickstart` and `make test`. `make help` lists the rest.
+
+# The system's Python 3.11 first: the lock is made with it. PYTHON=… overrides.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+SEED   ?= 0
+CONFIG ?= configs/quickstart.py
+RUN    ?= runs/quickstart-seed$(SEED)
+
+BIN := $(VENV)/bin
+# Only what exists: the rooms of later issues join by being created.
+CODE := $(wildcard envisions_jax envs configs benchmarks tools)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev model quickstart control test lint format lock clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+# --- Set-up. Each step leaves a stamp, so that the second `make` starts at once. ---
+
+$(VENV)/.made:
+	@tools/check_host.sh python "$(PYTHON)"
+	"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@tools/check_host.sh libraries $(BIN)/python
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.installed ## virtual environment with the locked versions
+setup-dev: $(VENV)/.installed-dev ## the same with the developer's tools
+
+model: setup ## fetch the default model into the user's cache (once)
+	$(BIN)/python -m envisions_jax.models.default_model
+
+# --- Runs. ---
+
+quickstart: model ## the main job on the default model; SEED=1 for another seed
+	$(BIN)/python -m envisions_jax.main --config=$(CONFIG) --config.seed=$(SEED) --workdir=$(RUN)
+
+control: quickstart ## the same run without the environment's verdict, then both side by side
+	$(BIN)/python -m envisions_jax.main --config=$(CONFIG) --config.seed=$(SEED) \
+	  --config.selection.filter=none --workdir=$(RUN)-control
+	$(BIN)/python -m envisions_jax.compare $(RUN) $(RUN)-control
+
+# --- Development. ---
+
+test: setup-dev lint ## lint, types, lock and all tests
+	$(BIN)/python tools/lock.py check requirements-dev.lock
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+lint: setup-dev ## formatting, lint and types, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(CODE)
+
+format: setup-dev ## format and repair what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## write both lock files anew, from a clean virtual environment
+	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
+	build/lock/bin/python -m pip install --quiet .
+	build/lock/bin/python tools/lock.py write requirements.lock
+	build/lock/bin/python -m pip install --quiet '.[dev]'
+	build/lock/bin/python tools/lock.py write requirements-dev.lock
+	rm -rf build/lock
+
+clean: ## remove the virtual environment and caches; runs/ is kept
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './runs/*' -type d -prune -exec rm -rf {} +
