@@ -1,0 +1,71 @@
+"""What every environment shares: the task, the outcome and the protocol.
+
+An environment plays the part of `Env` in the paper (section 2, equation 1): it runs a symbolic solution and says
+whether it gives the task's answer. Nothing here knows of models or devices.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Protocol, Self, get_args, runtime_checkable
+
+OutcomeKind = Literal["correct", "wrong", "error", "timeout", "invalid", "infrastructure"]
+OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
+
+
+class EnvironmentFailure(RuntimeError):
+    """The environment itself cannot work (no sandbox, no worker starts): never the fault of a program."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem `x` with its checkable answer `y`.
+
+    `context` is further text that belongs to the question; `meta` is whatever a data set wants to carry along.
+    """
+
+    id: str
+    question: str
+    answer: str | int | float
+    context: str = ""
+    meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one program.
+
+    kind: "correct" or "wrong" (it gave an answer), "error" (it raised, was killed or gave none), "timeout",
+        "invalid" (not a program of the expected form), "infrastructure" (the environment failed twice: no verdict).
+    value: the answer it gave, JSON-able; None if there is none.
+    output: what it printed, cut to the environment's bound.
+    error: one line for a reader, empty if there is nothing to say.
+    seconds: wall-clock time of the program alone, without waiting for a worker.
+    """
+
+    kind: OutcomeKind
+    value: str | int | float | None = None
+    output: str = ""
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def correct(self) -> bool:
+        return self.kind == "correct"
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """Runs programs. A context manager: leaving it ends every process it started."""
+
+    def execute(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Outcome]:
+        """Yields one outcome per (task, program), in the given order; reads `programs` lazily."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
