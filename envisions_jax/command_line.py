@@ -1,0 +1,92 @@
+"""How every entry point reads its command line, and how it ends when something is wrong.
+
+`run` parses absl flags, builds the validated `Config` and calls the program. What the user can put right
+ends in one line on standard error, never in a traceback: exit code 2 for a command or configuration that
+cannot work, 1 for what failed on the way (weights, disk, data), 130 for an interruption. A defect of this
+project is none of these and keeps its traceback.
+"""
+
+import errno
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from envisions_jax.config import Config, check_key, from_config_dict
+from envisions_jax.config_rules import ConfigError
+
+Program = Callable[[Config, flags.FlagValues], int]
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on for a reason outside the program; its message tells the user what to do."""
+
+
+def run(program: Program, define: Callable[[], None]) -> None:
+    """Run `program(config, flags)` with `--config` and the flags that `define` adds; never returns."""
+    config_flags.DEFINE_config_file("config", help_string="configs/<name>.py[:variant]", lock_config=True)
+    define()
+    app.run(lambda _: guard(lambda: program(_config(), flags.FLAGS)), flags_parser=_parse)
+
+
+def guard(program: Callable[[], int]) -> int:
+    """The exit code of `program()`, with the errors that users can put right told in one line."""
+    try:
+        return program()
+    except KeyboardInterrupt:
+        return fail("interrupted; run the same command again to go on where it was", 130)
+    except ConfigError as error:
+        return fail(error, 2)
+    except (RunError, FileNotFoundError, PermissionError) as error:
+        return fail(error, 1)
+    except (OSError, sqlite3.OperationalError) as error:
+        if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT) and "full" not in str(error):
+            raise
+        return fail(f"{error}: make room on the disk, then run the same command again to go on", 1)
+
+
+def fail(problem: object, code: int) -> int:
+    """Tell `problem` in one line on standard error and give `code` back."""
+    print("error:", " ".join(str(problem).split()), file=sys.stderr, flush=True)
+    return code
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parse the flags; `ml_collections` and `absl` raise their own errors, which become one line each."""
+    try:
+        _check_overrides(argv)
+        rest: list[str] = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise flags.Error(f"unexpected argument {rest[1]!r}")
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        sys.exit(fail(_last_line(error), 2))
+    return rest
+
+
+def _check_overrides(argv: Sequence[str]) -> None:
+    """Refuse `--config.<unknown key>=…` with its name and value, which ml_collections would not tell."""
+    for argument in argv:
+        key, equals, value = argument.removeprefix("--config.").partition("=")
+        if argument.startswith("--config.") and equals:
+            check_key(key, value)
+
+
+def _config() -> Config:
+    """The validated config of `--config`. Raises ConfigError."""
+    if flags.FLAGS.config is None:
+        raise ConfigError("say what to run: --config=configs/quickstart.py")
+    try:
+        config = flags.FLAGS.config.to_dict()
+    except OSError as error:  # ml_collections reports a missing file only when the config is first used
+        raise ConfigError(_last_line(error)) from error
+    return from_config_dict(config)
+
+
+def _last_line(error: Exception) -> str:
+    """The line of a message that says what happened; the lines above it are a quoted traceback."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    return last.removeprefix(f"{ConfigError.__module__}.{ConfigError.__name__}: ")

@@ -1,0 +1,242 @@
+"""The typed, frozen configuration of a run, and where it comes from.
+
+An experiment is a `configs/*.py` file whose `get_config(variant)` starts from `default_config()` and sets
+what it needs; `--config.sampler.k=10` overrides single keys (ml_collections). `from_config_dict` turns the
+result into the frozen dataclasses below and refuses what could not work (`config_rules`). It runs before JAX,
+weights or data are touched, so this module imports none of them.
+
+Section numbers are those of the method in arXiv 2406.11736; "reference" means the authors' released code.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from envisions_jax.config_rules import ConfigError, validate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which base model theta_0 is."""
+
+    path: str = "smollm2-135m"  # alias, Hugging Face folder or id, GGUF file
+    dtype: str = "auto"  # "auto": float32 on CPU, bfloat16 compute elsewhere
+    context: int = 2048  # longest prompt + completion in tokens, at most what the model was made for
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksConfig:
+    """Which problems are trained and tested on."""
+
+    train: tuple[str, ...] = ("generated",)  # data sets by name, see envisions_jax.tasks
+    test: tuple[str, ...] = ("generated",)
+    path: str = ""  # local JSON Lines file, or folder of <name>_<split>.jsonl files; "" uses the hub
+    train_size: int = 0  # 0: all there are (the generator needs a number)
+    test_size: int = 0
+    seed: int = 0  # of the generator and of sub-sampling; not the seed of the run
+    difficulty: str = "easy"  # "easy" | "hard" (generator only)
+    steps: tuple[float, ...] = (0.4, 0.4, 0.2)  # share of problems with 1, 2, 3, (4) steps (generator only)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """One wording for sampling, training and test."""
+
+    style: str = "expression"  # "expression": short programs for small models; "pal": def solution()
+    shots: int = 3  # demonstrations at iteration 0, and in the base model's few-shot row
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """The environment that executes candidates."""
+
+    name: str = "python"
+    workers: int = 2
+    time_limit_s: float = 2.0
+    memory_limit_mb: int = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """How candidates are drawn (steps 1 and 3)."""
+
+    k: int = 5  # candidates a task
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 64
+    slots: int = 0  # sequences decoded side by side; 0 lets the sampler choose
+    shard_tasks: int = 32  # tasks sampled, executed and committed together: what a crash can cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """Steps 5 to 7: filter, pool, rank and pair."""
+
+    n1: int = 10  # positives a task in L1
+    n2: int = 2  # (positive, negative) pairs a task in L2
+    filter: str = "environment"  # "none": the control, as many candidates chosen without the verdict
+    rank: str = "self_reward"  # "random": the ablation without self-reward
+    keep: str = "paper"  # "reference": a wrong exploration beats a wrong refinement always
+    pool: bool = True  # False: this iteration's candidates only
+    l2: bool = True
+    hold_back: bool = False  # reference: the L2 positives are those that rank below the L1 ones
+    global_dedup: bool = False  # reference: a text counts once over all tasks, not once a task
+    quote_question_iterations: int = 0  # reference: 3; before it a positive must quote the question
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Step 8: supervised fine-tuning on L1 + L2."""
+
+    learning_rate: float = 2e-5
+    warmup_ratio: float = 0.03
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    batch_size: int = 128  # examples an optimiser step
+    epochs: int = 1
+    max_length: int = 2048  # tokens of prompt + completion; longer examples are cut on the right
+    row_length: int = 2048  # tokens of a packed row
+    rows: int = 1  # packed rows a microbatch
+    continual: bool = False  # True: from theta_i instead of theta_0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Step 9: deterministic decoding on the test sets."""
+
+    beams: int = 1  # 1: greedy
+    max_new_tokens: int = 64
+    shard_tasks: int = 64
+    base: bool = True  # also evaluate theta_0, zero-shot and few-shot, before iteration 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """The iterations themselves."""
+
+    iterations: int = 3  # T
+    refine: bool = True  # step 3; False drops refinements, and L2 has to go with them
+    self_reward: str = "task_prompt"  # "generation_prompt": reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """What is kept on disk."""
+
+    keep: int = 2  # iteration policies, and checkpoints inside a training run
+    every_steps: int = 50  # optimiser steps between checkpoints inside a training run; 0: none
+    export: bool = True  # write the last policy as a Hugging Face folder, <workdir>/final
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run. Equal configs give equal results (CPU, float32), whatever `UNESSENTIAL` keys hold."""
+
+    name: str = "run"
+    seed: int = 0
+    compat: str = ""  # "reference" sets every option in which the released code differs from the paper
+    progress: bool = True
+    tensorboard: bool = True
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+# Keys that may change between two starts of one work directory, because no result depends on them.
+UNESSENTIAL = frozenset(
+    {"name", "progress", "tensorboard", "env.workers", "checkpoint.keep", "checkpoint.every_steps"}
+    | {"checkpoint.export"}
+)
+
+# Where the released code differs from the paper (reference_behaviour sections 1.4 to 1.6).
+REFERENCE = {
+    "selection.keep": "reference",
+    "selection.hold_back": True,
+    "selection.global_dedup": True,
+    "selection.quote_question_iterations": 3,
+    "loop.self_reward": "generation_prompt",
+}
+
+
+def default_config() -> ConfigDict:
+    """A fresh, mutable ConfigDict of all keys at their defaults, for `configs/*.py` to start from."""
+    return ConfigDict(dataclasses.asdict(Config()))
+
+
+def from_config_dict(config_dict: ConfigDict | Mapping[str, Any]) -> Config:
+    """The validated `Config`. Raises `ConfigError` for an unknown key, a wrong type or what cannot work."""
+    plain = config_dict.to_dict() if isinstance(config_dict, ConfigDict) else dict(config_dict)
+    config = _typed(Config, plain, "")
+    if config.compat == "reference":
+        config = with_values(config, REFERENCE)
+    validate(flatten(config))
+    return config
+
+
+def check_key(key: str, value: Any) -> None:
+    """Raise `ConfigError` if there is no such dotted key or section; `value` is for the message only."""
+    known = flatten(Config())
+    if key not in known and key not in {name.partition(".")[0] for name in known}:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{key}={value!r}: unknown key{hint}")
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """`{"sampler.k": 5, ...}`: every key by its dotted name."""
+    flat: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            flat |= {f"{item.name}.{sub.name}": getattr(value, sub.name) for sub in fields(value)}
+        else:
+            flat[item.name] = value
+    return flat
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with some dotted keys replaced; not validated."""
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        if section:
+            value, name = dataclasses.replace(getattr(config, section), **{name: value}), section
+        config = dataclasses.replace(config, **{name: value})
+    return config
+
+
+def _typed(cls: type, plain: Mapping[str, Any], prefix: str) -> Any:
+    """An instance of dataclass `cls` from a mapping of the same form."""
+    hints = typing.get_type_hints(cls)
+    for key, value in plain.items():
+        check_key(f"{prefix}{key}", value)
+    return cls(**{key: _value(hints[key], value, prefix + key) for key, value in plain.items()})
+
+
+def _value(hint: Any, value: Any, key: str) -> Any:
+    """`value` as `hint` says it should be; an int may stand for a float, a list for a tuple."""
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}={value!r}: is a section, set a key of it as --config.{key}.<name>")
+        return _typed(typing.cast(type, hint), value, key + ".")
+    if isinstance(hint, types.GenericAlias):
+        if not isinstance(value, tuple | list):
+            raise ConfigError(f"{key}={value!r}: expected a tuple, got {type(value).__name__}")
+        return tuple(_value(typing.get_args(hint)[0], v, f"{key}[{i}]") for i, v in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{key}={value!r}: expected {hint.__name__}, got {type(value).__name__}")
+    return value
