@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 CODE := $(wildcard envisions_jax envs configs benchmarks tools)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev model quickstart control test lint format lock clean
+.PHONY: help setup setup-dev model quickstart control test lint types format lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -57,9 +57,11 @@ test: setup-dev lint ## lint, types, lock and all tests
 	$(BIN)/python tools/lock.py check requirements-dev.lock
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-lint: setup-dev ## formatting, lint and types, changing nothing
+lint: setup-dev types ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: setup-dev ## types alone
 	$(BIN)/mypy $(CODE)
 
 format: setup-dev ## format and repair what ruff can
