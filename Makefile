@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make quickstart` and `make test`. `make help` lists the rest.
 
-# The system's Python 3.11 first: the lock is made with it. PYTHON=… overrides.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The system's Python first: the sandbox's unprivileged child cannot read one under a private home.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11) $(shell command -v python3.11 || command -v python3))
 VENV   ?= .venv
 SEED   ?= 0
 CONFIG ?= configs/quickstart.py
@@ -69,12 +69,12 @@ format: setup-dev ## format and repair what ruff can
 	$(BIN)/ruff check --fix .
 
 lock: ## write both lock files anew, from a clean virtual environment
-	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
+	rm -rf build && "$(PYTHON)" -m venv build/lock
 	build/lock/bin/python -m pip install --quiet .
 	build/lock/bin/python tools/lock.py write requirements.lock
 	build/lock/bin/python -m pip install --quiet '.[dev]'
 	build/lock/bin/python tools/lock.py write requirements-dev.lock
-	rm -rf build/lock
+	rm -rf build
 
 clean: ## remove the virtual environment and caches; runs/ is kept
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

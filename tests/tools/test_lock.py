@@ -44,7 +44,9 @@ def test_gpu_pins_agree_with_the_lock():
     assert not [(name, pin) for name, pin in pins if locked.get(lock.canonical(name), pin) != pin]
 
 
-@pytest.mark.parametrize("line", ["jax>=0.10", "jax @ file:///wheels/jax.whl", "jax==0.10.2 --hash=sha256:00"])
+@pytest.mark.parametrize(
+    "line", ["jax>=0.10", "jax @ file:///wheels/jax.whl", "jax==0.10.2 --hash=sha256:00"]
+)
 def test_a_line_that_is_no_exact_version_is_named(tmp_path, line):
     path = tmp_path / "bad.lock"
     path.write_text(f"# header\n{line}\n")

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# One machine, one process: every CPU core or every local accelerator that JAX finds.
+#
+#   launch/local.sh CONFIG WORKDIR [--config.key=value …]
+#   launch/local.sh configs/math.py runs/math-7b --config.model.path=/models/Llama-2-7b-chat-hf
+#
+# Interrupted at any moment, the same command goes on where it was; so it also restarts by itself after a
+# crash of the machine's doing, a few times. Exit codes 2 (a configuration that cannot work) and 130
+# (interrupted by hand) are final. ENVISIONS_RESTARTS=0 turns restarts off.
+set -uo pipefail
+
+if [ $# -lt 2 ]; then
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+config=$1 workdir=$2
+shift 2
+cd "$(dirname "$0")/.." || exit 1
+python=.venv/bin/python
+[ -x "$python" ] || python=python3
+
+for ((attempt = 0; ; attempt++)); do
+  "$python" -m envisions_jax.main --config="$config" --workdir="$workdir" "$@"
+  code=$?
+  case $code in 0 | 1 | 2 | 130) exit "$code" ;; esac
+  [ "$attempt" -lt "${ENVISIONS_RESTARTS:-3}" ] || exit "$code"
+  echo "exit code $code: going on where it was (restart $((attempt + 1)))" >&2
+  sleep 5
+done
