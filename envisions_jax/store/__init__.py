@@ -1,0 +1,53 @@
+"""The trajectory store: everything a run did, in one SQLite file that a resume, a report and a viewer read.
+
+    with TrajectoryStore(work_dir / "trajectories.sqlite", config=fingerprinted) as store:
+        store.add_tasks("train", tasks)
+        for number, shard in enumerate(shards):
+            if number not in store.done_shards(iteration, "explore"):
+                store.add_many(explore(shard), shard=Shard(iteration, "explore", number))
+        store.mark_done(iteration, "explore")
+
+Append-only, one transaction per shard; `kill -9` at any moment loses at most the shard that was being
+written.
+"""
+
+from envisions_jax.store.errors import (
+    StoreConfigError,
+    StoreConflictError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+    StoreVersionError,
+)
+from envisions_jax.store.records import (
+    EvaluationResult,
+    SelectedExample,
+    SelfReward,
+    Shard,
+    StoredTask,
+    Trajectory,
+    trajectory_id,
+)
+from envisions_jax.store.schema import SCHEMA_VERSION, fingerprint
+from envisions_jax.store.trajectory_store import TrajectoryStore
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "EvaluationResult",
+    "SelectedExample",
+    "SelfReward",
+    "Shard",
+    "StoreConfigError",
+    "StoreConflictError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
+    "StoreVersionError",
+    "StoredTask",
+    "Trajectory",
+    "TrajectoryStore",
+    "fingerprint",
+    "trajectory_id",
+]

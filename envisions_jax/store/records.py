@@ -1,0 +1,167 @@
+"""The records of the trajectory store, as plain data.
+
+A trajectory is the paper's τ = (x, a, b, r): task, candidate, binary reward (from the typed outcome) and
+self-reward.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, get_args
+
+Stage = Literal["explore", "refine"]
+OutcomeKind = Literal["correct", "wrong", "error", "timeout", "invalid", "infrastructure"]
+Value = str | int | float | None
+
+STAGES: tuple[str, ...] = get_args(Stage)
+OUTCOMES: tuple[str, ...] = get_args(OutcomeKind)
+
+
+def trajectory_id(iteration: int, stage: str, task_id: str, k: int) -> str:
+    """The id of a candidate, the same in a resumed and in an uninterrupted run.
+
+    `trajectory_id(2, "refine", "gsm8k/7", 4) == "2/refine/4/gsm8k/7"`: the task comes last as it may
+    contain slashes.
+    """
+    return f"{iteration}/{stage}/{k}/{task_id}"
+
+
+class Shard(NamedTuple):
+    """A part of a stage that is written in one transaction. `number` counts from 0 within (iteration,
+    stage)."""
+
+    iteration: int
+    stage: str
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """One candidate for one task, executed.
+
+    `text` is the canonical program (what was executed, shown in a refinement prompt and compared for
+    duplicates), `completion` what the model wrote. `log_prob_sum` is the sum of the log-probs of the
+    `num_tokens` sampled tokens under the prompt they were sampled from (nats, temperature 1); `self_reward`
+    is the mean log-prob r(a) that ranks, −inf for an empty generation and None until it is scored. `parent`
+    is the id of the exploration that a refinement refines. `time` (seconds since the epoch) is stamped by
+    the store.
+
+    Raises ValueError on an unknown stage or outcome, negative indices, or a self-reward that is NaN or +inf.
+    """
+
+    iteration: int
+    stage: Stage
+    task_id: str
+    k: int
+    text: str
+    outcome: OutcomeKind
+    completion: str = ""
+    tokens: tuple[int, ...] = ()
+    num_tokens: int = -1
+    value: Value = None
+    error: str = ""
+    self_reward: float | None = None
+    log_prob_sum: float | None = None
+    finish_reason: str = ""
+    seed: int = 0
+    parent: str | None = None
+    time: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise ValueError(f"stage={self.stage!r}: expected one of {', '.join(STAGES)}")
+        if self.outcome not in OUTCOMES:
+            raise ValueError(f"outcome={self.outcome!r}: expected one of {', '.join(OUTCOMES)}")
+        if self.iteration < 0 or self.k < 0:
+            raise ValueError(f"iteration={self.iteration}, k={self.k}: both count from 0")
+        check_log_prob("self_reward", self.self_reward)
+        check_log_prob("log_prob_sum", self.log_prob_sum)
+        # Frozen: the only places where fields are normalised.
+        object.__setattr__(self, "tokens", tuple(int(token) for token in self.tokens))
+        if self.num_tokens < 0:
+            object.__setattr__(self, "num_tokens", len(self.tokens))
+
+    @property
+    def id(self) -> str:
+        return trajectory_id(self.iteration, self.stage, self.task_id, self.k)
+
+    @property
+    def correct(self) -> bool:
+        """The binary reward b of the paper."""
+        return self.outcome == "correct"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfReward:
+    """A self-reward computed after the trajectory was stored: mean log-prob under the task prompt (nats per
+    token)."""
+
+    trajectory_id: str
+    self_reward: float
+
+    def __post_init__(self) -> None:
+        check_log_prob("self_reward", self.self_reward)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTask:
+    """A task as the store remembers it, so that a report needs no data set. `position` is its order in its
+    split."""
+
+    split: str
+    position: int
+    id: str
+    question: str
+    answer: Value
+    context: str = ""
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """The one deterministic answer of a checkpoint to a test task.
+
+    `iteration` is that of the checkpoint evaluated (trained on the data of iterations 0..iteration); −1 is
+    the base model. `prompt` tells few-shot from zero-shot, so that the base model can be evaluated both ways.
+    """
+
+    iteration: int
+    test_set: str
+    task_id: str
+    program: str
+    outcome: OutcomeKind
+    prompt: str = "zero_shot"
+    completion: str = ""
+    value: Value = None
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        if self.outcome not in OUTCOMES:
+            raise ValueError(f"outcome={self.outcome!r}: expected one of {', '.join(OUTCOMES)}")
+        if self.iteration < -1:
+            raise ValueError(
+                f"iteration={self.iteration}: expected −1 (base model) or a checkpoint's iteration ≥ 0"
+            )
+
+    @property
+    def correct(self) -> bool:
+        return self.outcome == "correct"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedExample:
+    """One training example of an iteration: kind "L1" (positive) or "L2" (positive, negative), by
+    trajectory id."""
+
+    iteration: int
+    kind: Literal["L1", "L2"]
+    position: int
+    task_id: str
+    positive: str
+    negative: str | None = None
+
+
+def check_log_prob(name: str, value: float | None) -> None:
+    """Raises ValueError unless `value` is None, finite, or −inf (an empty generation)."""
+    if value is not None and (math.isnan(value) or value == math.inf):
+        raise ValueError(f"{name}={value}: expected a finite number, or -inf for an empty generation")

@@ -1,0 +1,148 @@
+"""Between records and table rows: exact both ways (floats as they are, values as JSON, tokens as
+little-endian uint32)."""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from envisions_jax.store.records import EvaluationResult, SelectedExample, StoredTask, Trajectory, Value
+from envisions_jax.store.schema import canonical_json
+
+# What `dump` walks through, and by which key it is sorted.
+DUMP_ORDER = {
+    "tasks": "split, position",
+    "trajectories": "iteration, stage, task_id, k",
+    "self_rewards": "trajectory_id",
+    "kept": "iteration, task_id, k",
+    "selected": "iteration, kind, position",
+    "evaluations": "iteration, test_set, prompt, task_id",
+    "progress": "iteration, stage",
+}
+
+_TRAJECTORY_COLUMNS = [
+    "iteration",
+    "stage",
+    "task_id",
+    "k",
+    "text",
+    "completion",
+    "num_tokens",
+    "outcome",
+    "value",
+    "error",
+    "log_prob_sum",
+    "finish_reason",
+    "seed",
+    "parent",
+    "time",
+]
+
+
+def storable(text: str) -> str:
+    """`text` with lone surrogates (undecodable bytes in a program's output) spelled out, as SQLite holds
+    UTF-8 only."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def fields_of(record: SelectedExample) -> dict[str, object]:
+    row = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def task_row(
+    split: str,
+    position: int,
+    task_id: str,
+    question: str,
+    answer: Value,
+    context: str,
+    meta: Mapping[str, object],
+) -> dict[str, object]:
+    return {
+        "split": split,
+        "id": storable(task_id),
+        "position": position,
+        "question": storable(question),
+        "answer": json.dumps(answer),
+        "context": storable(context),
+        "meta": canonical_json(dict(meta)),
+    }
+
+
+def to_task(row: Mapping) -> StoredTask:
+    return StoredTask(**{**row, "answer": json.loads(row["answer"]), "meta": json.loads(row["meta"])})
+
+
+def trajectory_row(trajectory: Trajectory, now: float) -> dict[str, object]:
+    return {
+        "id": storable(trajectory.id),
+        "iteration": trajectory.iteration,
+        "stage": trajectory.stage,
+        "task_id": storable(trajectory.task_id),
+        "k": trajectory.k,
+        "text": storable(trajectory.text),
+        "completion": storable(trajectory.completion),
+        "tokens": pack_tokens(trajectory.tokens),
+        "num_tokens": trajectory.num_tokens,
+        "outcome": trajectory.outcome,
+        "value": json.dumps(trajectory.value),
+        "error": storable(trajectory.error),
+        "self_reward": _real(trajectory.self_reward),
+        "log_prob_sum": _real(trajectory.log_prob_sum),
+        "finish_reason": trajectory.finish_reason,
+        "seed": trajectory.seed,
+        "parent": None if trajectory.parent is None else storable(trajectory.parent),
+        "time": now if trajectory.time is None else trajectory.time,
+    }
+
+
+def select_trajectories(
+    tokens: bool, source: str, where: str, order: str = "t.iteration, t.stage, p.position, t.task_id, t.k"
+) -> str:
+    """The query for `Trajectory` rows; `source` must call the trajectories table t. "explore" < "refine" by
+    luck."""
+    columns = ", ".join(f"t.{name}" for name in _TRAJECTORY_COLUMNS)
+    return (
+        f"SELECT {columns}, {'t.tokens' if tokens else 'NULL'} AS tokens, "
+        "COALESCE(t.self_reward, s.self_reward) AS self_reward "
+        f"FROM {source} LEFT JOIN self_rewards s ON s.trajectory_id=t.id "
+        f"LEFT JOIN tasks p ON p.split='train' AND p.id=t.task_id WHERE {where} ORDER BY {order}"
+    )
+
+
+def to_trajectory(row: Mapping) -> Trajectory:
+    changed = {"value": json.loads(row["value"]), "tokens": unpack_tokens(row["tokens"] or b"")}
+    return Trajectory(**{**row, **changed})
+
+
+def evaluation_row(result: EvaluationResult, now: float) -> dict[str, object]:
+    return {
+        "iteration": result.iteration,
+        "test_set": storable(result.test_set),
+        "prompt": result.prompt,
+        "task_id": storable(result.task_id),
+        "program": storable(result.program),
+        "completion": storable(result.completion),
+        "outcome": result.outcome,
+        "value": json.dumps(result.value),
+        "error": storable(result.error),
+        "time": now,
+    }
+
+
+def to_evaluation(row: Mapping) -> EvaluationResult:
+    kept = {name: value for name, value in row.items() if name != "time"}
+    return EvaluationResult(**{**kept, "value": json.loads(row["value"])})
+
+
+def pack_tokens(tokens: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(tokens)}I", *tokens)
+
+
+def unpack_tokens(blob: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(blob) // 4}I", blob)
+
+
+def _real(value: float | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,246 @@
+"""Writing and reading a run's trajectories, filter decisions, training selections and evaluation results."""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from envisions_jax.store import rows
+from envisions_jax.store.database import Database
+from envisions_jax.store.errors import StoreConflictError, StoreError
+from envisions_jax.store.records import (
+    EvaluationResult,
+    SelectedExample,
+    SelfReward,
+    Shard,
+    StoredTask,
+    Trajectory,
+    Value,
+)
+
+_WHOLE_STAGE = -1  # `shard` of the progress row that says a stage is finished.
+
+
+class TaskLike(Protocol):
+    """What the store needs of an `envs.Task`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+    @property
+    def answer(self) -> Value: ...
+    @property
+    def context(self) -> str: ...
+    @property
+    def meta(self) -> Mapping[str, object]: ...
+
+
+class TrajectoryStore(Database):
+    """SQLite file of one run. Every `add_…`/`record_…` call is one transaction, and may be repeated:
+
+    a record that is already there with the same content (times aside) is left alone, one with another
+    content raises `StoreConflictError`, because a resumed run has to repeat itself exactly. One process
+    writes at a time; any number read (`read_only=True`), also during a run. Methods may be called from
+    several threads.
+
+    Args:
+      path: the file; created, with its folder, if missing (not when read only).
+      config: JSON-able settings that identify the run. Kept in a new store; an existing store with other
+      settings
+        raises `StoreConfigError` naming the keys. Leave out what may change on resume (paths, progress bars).
+      busy_timeout_s: how long to wait for another process's transaction.
+    """
+
+    # ---- Writing -------------------------------------------------------------------------------------------
+
+    def add_tasks(self, split: str, tasks: Iterable[TaskLike]) -> None:
+        """Remembers the tasks of `split` ("train", or the name of a test set) in order; later calls
+        append."""
+        with self._transaction():
+            position = self._one("SELECT count(*) FROM tasks WHERE split=?", split)
+            for task in tasks:
+                row = rows.task_row(
+                    split, position, task.id, task.question, task.answer, task.context, task.meta
+                )
+                position += self._insert("tasks", row, key=("split", "id"), ignore=("position",))
+
+    def add_many(self, trajectories: Iterable[Trajectory], *, shard: Shard | None = None) -> None:
+        """Writes the trajectories of a shard and, in the same transaction, that the shard is done."""
+        with self._transaction():
+            for trajectory in trajectories:
+                if shard is not None and (trajectory.iteration, trajectory.stage) != shard[:2]:
+                    raise StoreError(f"{self.path}: {trajectory.id} does not belong to {shard}")
+                self._insert("trajectories", rows.trajectory_row(trajectory, time.time()), key=("id",))
+            self._mark(shard)
+
+    def add_self_rewards(self, rewards: Iterable[SelfReward], *, shard: Shard | None = None) -> None:
+        """Adds self-rewards to stored trajectories that have none yet. Raises StoreError on an unknown
+        trajectory."""
+        with self._transaction():
+            for reward in rewards:
+                name = reward.trajectory_id
+                known = self._rows("SELECT self_reward FROM trajectories WHERE id=?", name)
+                if not known:
+                    raise StoreError(
+                        f"{self.path}: self-reward for {name}, which is not stored; add it first"
+                    )
+                if known[0][0] is not None:
+                    raise StoreConflictError(f"{self.path}: {name} was stored with its self-reward")
+                row = {"trajectory_id": name, "self_reward": float(reward.self_reward), "time": time.time()}
+                self._insert("self_rewards", row, key=("trajectory_id",))
+            self._mark(shard)
+
+    def record_kept(self, iteration: int, kept: Iterable[Trajectory]) -> None:
+        """Remembers what the filter kept in `iteration`: for each (task, k) one trajectory of that
+        iteration."""
+        with self._transaction():
+            for trajectory in kept:
+                if trajectory.iteration != iteration:
+                    raise StoreError(f"{self.path}: {trajectory.id} cannot be kept in iteration {iteration}")
+                row = {
+                    "iteration": iteration,
+                    "task_id": rows.storable(trajectory.task_id),
+                    "k": trajectory.k,
+                    "trajectory_id": rows.storable(trajectory.id),
+                }
+                self._insert("kept", row, key=("iteration", "task_id", "k"))
+
+    def record_selected(self, examples: Iterable[SelectedExample]) -> None:
+        """Remembers the training set of an iteration."""
+        with self._transaction():
+            for example in examples:
+                self._insert("selected", rows.fields_of(example), key=("iteration", "kind", "position"))
+
+    def add_evaluations(self, results: Iterable[EvaluationResult], *, shard: Shard | None = None) -> None:
+        with self._transaction():
+            for result in results:
+                row = rows.evaluation_row(result, time.time())
+                self._insert("evaluations", row, key=("iteration", "test_set", "prompt", "task_id"))
+            self._mark(shard)
+
+    def mark_done(self, iteration: int, stage: str) -> None:
+        """Says that a whole stage ("explore", "refine", "score", "train", "evaluate", …) is finished."""
+        with self._transaction():
+            self._mark(Shard(iteration, stage, _WHOLE_STAGE))
+
+    # ---- Reading -------------------------------------------------------------------------------------------
+
+    def is_done(self, iteration: int, stage: str) -> bool:
+        query = "SELECT count(*) FROM progress WHERE iteration=? AND stage=? AND shard=?"
+        return self._one(query, iteration, stage, _WHOLE_STAGE) == 1
+
+    def done_shards(self, iteration: int, stage: str) -> set[int]:
+        query = "SELECT shard FROM progress WHERE iteration=? AND stage=? AND shard>=0"
+        return {row[0] for row in self._rows(query, iteration, stage)}
+
+    def present(self, iteration: int, stage: str) -> set[tuple[str, int]]:
+        """The (task id, k) whose trajectory is stored: what a resumed stage need not do again."""
+        query = "SELECT task_id, k FROM trajectories WHERE iteration=? AND stage=?"
+        return {(row[0], row[1]) for row in self._rows(query, iteration, stage)}
+
+    def tasks(self, split: str) -> list[StoredTask]:
+        query = "SELECT * FROM tasks WHERE split=? ORDER BY position"
+        return [rows.to_task(row) for row in self._dicts(query, split)]
+
+    def splits(self) -> list[str]:
+        return [row[0] for row in self._rows("SELECT DISTINCT split FROM tasks ORDER BY split")]
+
+    def trajectories(
+        self,
+        iteration: int | None = None,
+        stage: str | None = None,
+        *,
+        up_to: int | None = None,
+        tokens: bool = True,
+    ) -> list[Trajectory]:
+        """Trajectories in canonical order: iteration, stage (explorations first), order of the tasks, k.
+
+        Of one `iteration`, or of all iterations ≤ `up_to`; `tokens=False` leaves their tokens out to save
+        memory.
+        """
+        where, values = ["1"], []
+        for condition, value in (
+            ("t.iteration=?", iteration),
+            ("t.stage=?", stage),
+            ("t.iteration<=?", up_to),
+        ):
+            if value is not None:
+                where.append(condition)
+                values.append(value)
+        query = rows.select_trajectories(tokens, "trajectories t", " AND ".join(where))
+        return [rows.to_trajectory(row) for row in self._dicts(query, *values)]
+
+    def kept(self, iteration: int) -> list[Trajectory]:
+        """What the filter kept in `iteration`, in canonical order, without tokens."""
+        return self._kept("q.iteration=?", iteration)
+
+    def pool(self, up_to_iteration: int) -> list[Trajectory]:
+        """What the filter kept in all iterations ≤ `up_to_iteration`, in canonical order, without tokens."""
+        return self._kept("q.iteration<=?", up_to_iteration)
+
+    def selected(self, iteration: int) -> list[SelectedExample]:
+        query = "SELECT * FROM selected WHERE iteration=? ORDER BY kind, position"
+        return [SelectedExample(**row) for row in self._dicts(query, iteration)]
+
+    def evaluations(
+        self, iteration: int | None = None, test_set: str | None = None, prompt: str | None = None
+    ) -> list[EvaluationResult]:
+        """Evaluation results in order of (iteration, test set, prompt, order of the tasks)."""
+        query = (
+            "SELECT e.* FROM evaluations e LEFT JOIN tasks p ON p.split=e.test_set AND p.id=e.task_id "
+            "WHERE (?1 IS NULL OR e.iteration=?1) AND (?2 IS NULL OR e.test_set=?2) "
+            "AND (?3 IS NULL OR e.prompt=?3) "
+            "ORDER BY e.iteration, e.test_set, e.prompt, p.position, e.task_id"
+        )
+        return [rows.to_evaluation(row) for row in self._dicts(query, iteration, test_set, prompt)]
+
+    def iterations(self) -> list[int]:
+        """The iterations that have trajectories, in order."""
+        return [
+            row[0] for row in self._rows("SELECT DISTINCT iteration FROM trajectories ORDER BY iteration")
+        ]
+
+    def solved(self, iteration: int, *, after_refinement: bool = True) -> set[str]:
+        """Ids of the tasks with a correct trajectory in `iteration`; by explorations alone if not after
+        refinement."""
+        query = "SELECT DISTINCT task_id FROM trajectories WHERE iteration=? AND outcome='correct'"
+        if not after_refinement:
+            query += " AND stage='explore'"
+        return {row[0] for row in self._rows(query, iteration)}
+
+    # ---- Comparing runs ------------------------------------------------------------------------------------
+
+    def dump(self) -> Iterator[tuple[object, ...]]:
+        """Everything the run decided, as tuples in canonical order, without times, shards and settings:
+
+        a resumed run and an uninterrupted one give the same dump, bit for bit.
+        """
+        for table, key in rows.DUMP_ORDER.items():
+            where = f"shard={_WHOLE_STAGE}" if table == "progress" else "1"
+            for row in self._dicts(f"SELECT * FROM {table} WHERE {where} ORDER BY {key}"):
+                yield (table, *(value for name, value in row.items() if name != "time"))
+
+    def digest(self) -> str:
+        """SHA-256 of `dump()`."""
+        total = hashlib.sha256()
+        for row in self.dump():
+            total.update(repr(row).encode("utf-8", "backslashreplace") + b"\n")
+        return total.hexdigest()
+
+    def _kept(self, where: str, value: int) -> list[Trajectory]:
+        source = "kept q JOIN trajectories t ON t.id=q.trajectory_id"
+        query = rows.select_trajectories(
+            False, source, where, order="t.iteration, p.position, t.task_id, t.k"
+        )
+        return [rows.to_trajectory(row) for row in self._dicts(query, value)]
+
+    def _mark(self, shard: Shard | None) -> None:
+        if shard is not None:
+            row = {
+                "iteration": shard.iteration,
+                "stage": shard.stage,
+                "shard": shard.number,
+                "time": time.time(),
+            }
+            self._insert("progress", row, key=("iteration", "stage", "shard"))
