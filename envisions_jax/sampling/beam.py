@@ -1,0 +1,259 @@
+"""Beam search, with the bookkeeping of transformers' `generate(num_beams=…)` at its defaults.
+
+That is: length penalty 1 (a finished beam's score is its log-probability divided by its number of
+tokens, the end-of-sequence token included), `early_stopping=False` (a prompt is done once its best
+running beam, divided by the present length, is no better than its worst finished one), and twice as
+many continuations as beams looked at, so that ending beams never starve the running ones. Checked
+against transformers 5.23 in the tests: sequences and scores.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, struct
+from jaxtyping import Array, Bool, Float, Int
+
+from envisions_jax.models.llama import Llama
+from envisions_jax.sampling.cache import Cache, LayerCache, Seen, attend
+from envisions_jax.sampling.decode import empty_cache
+from envisions_jax.sampling.prefill import pad_tokens, prefill_prompts, shared_prefix
+from envisions_jax.sampling.results import Beam
+from envisions_jax.sampling.shapes import StageShape, plan
+from envisions_jax.sampling.stopping import StopTable, cut_at_stop
+
+if TYPE_CHECKING:
+    from envisions_jax.sampling.sampler import Sampler
+
+WORST = -1e9  # the score of a beam that is not there
+
+
+@struct.dataclass
+class Beams:
+    """`p` prompts, `b` beams each, `n` room for new tokens."""
+
+    cache: Cache  # of new tokens, a pair [p·b g n c] a layer
+    tokens: Int[Array, "p b n"]
+    scores: Float[Array, "p b"]  # summed log-probabilities of the running beams
+    state: Int[Array, "p b"]  # of the stop table
+    done_tokens: Int[Array, "p b n"]
+    done_scores: Float[Array, "p b"]  # already divided by the length
+    done_count: Int[Array, "p b"]
+    done_state: Int[Array, "p b"]
+    finished: Bool[Array, "p b"]  # is there a finished beam in this place
+    improving: Bool[Array, " p"]  # can a running beam still beat the finished ones
+    step: Int[Array, ""]  # new tokens so far
+
+
+def beam_search(
+    sampler: Sampler,
+    prompts: Sequence[Sequence[int]],
+    *,
+    beams: int,
+    max_new_tokens: int,
+    stop: tuple[str, ...] = (),
+    shape: StageShape | None = None,
+    slots: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> list[list[Beam]]:
+    """For each prompt its `beams` best sequences, best first."""
+    if not prompts:
+        return []
+    shape = shape or plan(prompts, max_new_tokens)
+    table = sampler.stop_table(stop)
+    rows = max(1, min(slots // beams, len(prompts)))
+    results: list[list[Beam]] = []
+    for start in range(0, len(prompts), rows):
+        batch = prompts[start : start + rows]
+        results += _search(sampler, batch, rows, beams, max_new_tokens, stop, table, shape)
+        if progress:
+            progress(len(batch))
+    return results
+
+
+def _search(
+    sampler: Sampler,
+    prompts: Sequence[Sequence[int]],
+    rows: int,
+    beams: int,
+    max_new_tokens: int,
+    stop: tuple[str, ...],
+    table: StopTable,
+    shape: StageShape,
+) -> list[list[Beam]]:
+    policy = sampler.policy
+    own = [list(prompt[len(shape.prefix) :]) for prompt in prompts]
+    lengths = np.ones(rows, np.int32)
+    lengths[: len(own)] = [len(tokens) for tokens in own]
+    context = policy.config.max_position_embeddings
+    limits = np.minimum(max_new_tokens, context - len(shape.prefix) - lengths).astype(np.int32)
+    inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape), jnp.int32(len(shape.prefix)))
+    tokens, lengths_ = jnp.asarray(pad_tokens(own, (rows, shape.prompt_length))), jnp.asarray(lengths)
+    prompt_cache, logits = prefill_prompts(*inputs, tokens, lengths_)
+    cache = empty_cache(policy.config, rows * beams, shape.new_length, policy.dtype)
+    found = search(
+        *inputs,
+        prompt_cache,
+        lengths_,
+        logits,
+        cache,
+        jnp.asarray(table.next_state),
+        jnp.asarray(limits),
+        beams,
+        len(policy.eos_ids),
+    )
+    fields = (found.done_tokens, found.done_scores, found.done_count, found.done_state)
+    done_tokens, done_scores, done_count, done_state = jax.device_get(fields)
+
+    def beam(row: int, place: int) -> Beam:
+        ids = done_tokens[row, place, : done_count[row, place]].tolist()
+        reason = table.reason(int(done_state[row, place]))
+        text = cut_at_stop(policy.decode(ids[:-1] if reason == "eos" else ids), stop)
+        return Beam(text, ids, float(done_scores[row, place]), reason)
+
+    return [[beam(row, place) for place in range(beams)] for row in range(len(prompts))]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 10, 11))
+def search(
+    graphdef: nnx.GraphDef[Llama],
+    params: nnx.State,
+    prefix: Cache,
+    prefix_length: Int[Array, ""],
+    prompt_cache: Cache,
+    prompt_lengths: Int[Array, " p"],
+    prompt_logits: Float[Array, "p v"],
+    new_cache: Cache,
+    next_state: Int[Array, "states v"],
+    limits: Int[Array, " p"],
+    beams: int,
+    ends: int,
+) -> Beams:
+    """Runs all prompts to their ends. `ends` is the number of end-of-sequence tokens."""
+    p, room = len(prompt_lengths), new_cache[0][0].shape[2]
+    keep = max(2, 1 + ends) * beams
+    first = jnp.zeros((p, beams), jnp.float32).at[:, 1:].set(WORST)  # all beams begin as one
+    start = Beams(
+        cache=new_cache,
+        tokens=jnp.zeros((p, beams, room), jnp.int32),
+        scores=first,
+        state=jnp.zeros((p, beams), jnp.int32),
+        done_tokens=jnp.zeros((p, beams, room), jnp.int32),
+        done_scores=jnp.full((p, beams), WORST, jnp.float32),
+        done_count=jnp.zeros((p, beams), jnp.int32),
+        done_state=jnp.zeros((p, beams), jnp.int32),
+        finished=jnp.zeros((p, beams), jnp.bool_),
+        improving=jnp.ones(p, jnp.bool_),
+        step=jnp.int32(0),
+    )
+    spread = jnp.broadcast_to(prompt_logits[:, None], (p, beams, prompt_logits.shape[-1]))
+    state = _advance(start, spread, next_state, limits, keep)
+
+    def step(state: Beams) -> Beams:
+        model = nnx.merge(graphdef, params)
+        attention = _BeamAttention(prefix, prefix_length, prompt_cache, prompt_lengths, state)
+        last = jax.lax.dynamic_index_in_dim(state.tokens, state.step - 1, axis=2, keepdims=False)
+        positions = jnp.broadcast_to((prefix_length + prompt_lengths + state.step - 1)[:, None], last.shape)
+        hidden = model(last, positions, attention)
+        state = state.replace(cache=tuple(attention.cache))
+        return _advance(state, model.logits(hidden), next_state, limits, keep)
+
+    return jax.lax.while_loop(lambda s: jnp.any(s.improving), step, state)
+
+
+class _BeamAttention:
+    """One new token a beam. The beams of a prompt read its keys and values as one matrix product."""
+
+    def __init__(
+        self, prefix: Cache, prefix_length: Array, prompt_cache: Cache, prompt_lengths: Array, beams: Beams
+    ) -> None:
+        self.prefix, self.prefix_length, self.prompt_cache = prefix, prefix_length, prompt_cache
+        room = prompt_cache[0][0].shape[2]
+        self.prompt_mask = (jnp.arange(room) < prompt_lengths[:, None])[:, None]
+        self.beams = beams
+        self.cache: list[LayerCache] = []
+
+    def __call__(
+        self,
+        layer: int,
+        q: Float[Array, "p b h c"],
+        k: Float[Array, "p b g c"],
+        v: Float[Array, "p b g c"],
+        /,
+    ) -> Float[Array, "p b h c"]:
+        p, b, g, c = k.shape
+        at = (0, 0, self.beams.step - 1, 0)
+        keys, values = (
+            jax.lax.dynamic_update_slice(old, new.reshape(p * b, g, 1, c), at)
+            for old, new in zip(self.beams.cache[layer], (k, v), strict=True)
+        )
+        self.cache.append((keys, values))
+        room = keys.shape[2]
+        # A beam sees only its own new tokens: beams lie in time, side by side, behind a diagonal mask.
+        side_by_side = [
+            x.reshape(p, b, g, room, c).swapaxes(1, 2).reshape(p, g, b * room, c) for x in (keys, values)
+        ]
+        own = jnp.eye(b, dtype=jnp.bool_)[:, :, None] & (jnp.arange(room) < self.beams.step)
+        places = [
+            shared_prefix(self.prefix[layer], self.prefix_length),
+            Seen(*self.prompt_cache[layer], self.prompt_mask),
+            Seen(*side_by_side, own.reshape(1, b, b * room)),
+        ]
+        return attend(q, places)
+
+
+def _advance(
+    beams: Beams, logits: Float[Array, "p b v"], next_state: Array, limits: Int[Array, " p"], keep: int
+) -> Beams:
+    """Appends one token to the running beams and files those that ended."""
+    p, b, v = logits.shape
+    totals = jax.nn.log_softmax(logits, axis=-1) + beams.scores[:, :, None]
+    top, flat = jax.lax.top_k(totals.reshape(p, b * v), keep)
+    parent, token = flat // v, (flat % v).astype(jnp.int32)
+    rows = jnp.arange(p)[:, None]
+    tokens = jax.lax.dynamic_update_slice(beams.tokens[rows, parent], token[..., None], (0, 0, beams.step))
+    state = next_state[beams.state[rows, parent], token].astype(jnp.int32)
+    length = beams.step + 1
+    ended = (state >= len(next_state) - 2) | (length >= limits)[:, None]
+
+    finished = _file(beams, tokens, top, state, ended, length)
+    running, chosen = jax.lax.top_k(jnp.where(ended, top + WORST, top), b)
+    lineage = (rows * b + parent[rows, chosen]).reshape(-1)
+    worst = jnp.where(finished.finished, finished.done_scores.min(axis=1, keepdims=True), WORST)
+    improving = beams.improving & ((running[:, :1] / length) > worst).any(axis=1) & ~ended.all(axis=1)
+    return finished.replace(
+        cache=jax.tree.map(lambda x: x[lineage], beams.cache),
+        tokens=tokens[rows, chosen],
+        scores=running,
+        state=state[rows, chosen],
+        improving=improving,
+        step=length,
+    )
+
+
+def _file(
+    beams: Beams, tokens: Array, top: Array, state: Array, ended: Bool[Array, "p k"], length: Int[Array, ""]
+) -> Beams:
+    """Keeps the best of the finished beams and those of the first `b` continuations that just ended."""
+    p, b = beams.done_scores.shape
+    counts = ended & (jnp.arange(top.shape[1]) < b) & beams.improving[:, None]
+    scores = jnp.where(counts, top / length, WORST)
+    merged_scores = jnp.concatenate([beams.done_scores, scores], axis=1)
+    best_scores, best = jax.lax.top_k(merged_scores, b)
+    rows = jnp.arange(p)[:, None]
+
+    def merge(old: Array, new: Array) -> Array:
+        return jnp.concatenate([old, new], axis=1)[rows, best]
+
+    return beams.replace(
+        done_tokens=merge(beams.done_tokens, tokens),
+        done_scores=best_scores,
+        done_count=merge(beams.done_count, jnp.broadcast_to(length, top.shape)),
+        done_state=merge(beams.done_state, state),
+        finished=merge(beams.finished, counts),
+    )

@@ -1,0 +1,67 @@
+"""The few array shapes that sampling and scoring are compiled for.
+
+Lengths are rounded up a ladder. A stage fixes its shape from *all* its prompts before it samples the
+first (`plan`), so that shards of one stage, and a stage that was killed and resumed, run the very same
+programs and give the very same bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+PREFIX_LADDER = (64, 256, 1024, 4096, 16384)
+LENGTH_LADDER = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+
+
+def rung(length: int, ladder: Sequence[int] = LENGTH_LADDER) -> int:
+    """The lowest rung that holds `length`; beyond the ladder the next multiple of its last rung.
+
+    >>> rung(33), rung(0), rung(40000)
+    (64, 32, 65536)
+    """
+    for step in ladder:
+        if length <= step:
+            return step
+    return -(-length // ladder[-1]) * ladder[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class StageShape:
+    """What all prompts of a stage have in common.
+
+    Attributes:
+      prefix: the tokens that every prompt of the stage begins with; computed once a stage.
+      prompt_length: room, in tokens, for what follows the prefix.
+      new_length: room for sampled tokens.
+    """
+
+    prefix: tuple[int, ...]
+    prompt_length: int
+    new_length: int
+
+    @property
+    def prefix_length(self) -> int:
+        """Room for the prefix, padding included."""
+        return rung(len(self.prefix), PREFIX_LADDER)
+
+
+def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> StageShape:
+    """The shape of a stage that samples from `prompts`, each a sequence of at least one token."""
+    prefix = common_prefix(prompts)
+    longest = max(len(prompt) for prompt in prompts) - len(prefix)
+    return StageShape(tuple(prefix), rung(longest), rung(max_new_tokens))
+
+
+def common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The longest common beginning that leaves every prompt at least one token of its own.
+
+    >>> common_prefix([[1, 2, 3], [1, 2, 4, 5]]), common_prefix([[1, 2]])
+    ([1, 2], [1])
+    """
+    first, last = min(prompts), max(prompts)  # in lexicographic order these two differ the earliest
+    limit = min(len(prompt) for prompt in prompts) - 1
+    length = 0
+    while length < limit and first[length] == last[length]:
+        length += 1
+    return list(first[:length])
