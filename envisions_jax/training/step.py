@@ -1,0 +1,97 @@
+"""The arrays side of training: the loss of a microbatch, gradient accumulation, one AdamW update.
+
+Three programs are compiled, whatever the data: `start` once a training, `accumulate` once a microbatch, `update` once
+a step. Weights, gradients and moments are float32 whatever the compute type; buffers are donated, so that they exist
+once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from envisions_jax.models.attention import CausalAttention
+from envisions_jax.training.config import TrainConfig
+from envisions_jax.training.examples import KINDS
+from envisions_jax.training.losses import chunked_cross_entropy
+from envisions_jax.training.packing import Microbatch
+
+
+class TrainState(NamedTuple):
+    """What training changes, and a checkpoint holds: f32 weights and AdamW's moments."""
+
+    params: Any
+    optimizer: Any
+
+
+class Accumulated(NamedTuple):
+    """Sums over the microbatches of a step, begun anew by `update`."""
+
+    grads: Any
+    kinds: Float[Array, " kinds"]  # share of each of KINDS in the step's loss; they add up to it
+
+
+def microbatch_loss(
+    graphdef: Any, params: Any, microbatch: Microbatch, *, remat: bool = False
+) -> tuple[Float[Array, ""], Float[Array, " kinds"]]:
+    """(Σ weights · -log π(target), the same sum for each of KINDS); logits exist at target positions only."""
+    model = nnx.merge(graphdef, params)
+    microbatch = jax.tree.map(jnp.asarray, microbatch)
+    attention = CausalAttention(microbatch.positions, microbatch.segment_ids)
+    hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat)
+    at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
+    loss, nll = chunked_cross_entropy(
+        at_targets, model.head, microbatch.target_ids, microbatch.target_weights, microbatch.num_targets
+    )
+    of_kind = microbatch.target_kinds == jnp.arange(len(KINDS))[:, None]
+    return loss, jnp.sum(of_kind * microbatch.target_weights * nll, axis=1)
+
+
+class TrainStep:
+    """The compiled programs of one architecture and one `TrainConfig`."""
+
+    def __init__(self, graphdef: Any, config: TrainConfig) -> None:
+        self._graphdef = graphdef
+        self._remat = config.remat
+        self._optimizer = optax.chain(
+            optax.clip_by_global_norm(config.clip_norm),
+            optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
+            optax.add_decayed_weights(config.weight_decay),
+        )
+        # Any: the number of compiled variants is not part of jit's declared type.
+        self.start: Any = jax.jit(self._start)
+        self.accumulate: Any = jax.jit(self._accumulate, donate_argnums=0)
+        self.update: Any = jax.jit(self._update, donate_argnums=(0, 1))
+
+    @property
+    def compiled(self) -> int:
+        """Programs compiled so far."""
+        return sum(program._cache_size() for program in (self.start, self.accumulate, self.update))
+
+    def _start(self, params0: Any) -> tuple[TrainState, Accumulated]:
+        """State before the first step. Copies `params0`: the state is donated later, `params0` never."""
+        params = jax.tree.map(lambda p: jnp.array(p, jnp.float32, copy=True), params0)
+        zeros = Accumulated(jax.tree.map(jnp.zeros_like, params), jnp.zeros(len(KINDS), jnp.float32))
+        return TrainState(params, self._optimizer.init(params)), zeros
+
+    def _accumulate(self, so_far: Accumulated, params: Any, microbatch: Microbatch) -> Accumulated:
+        def loss(params: Any) -> tuple[Array, Array]:
+            return microbatch_loss(self._graphdef, params, microbatch, remat=self._remat)
+
+        grads, kinds = jax.grad(loss, has_aux=True)(params)
+        return Accumulated(jax.tree.map(jnp.add, so_far.grads, grads), so_far.kinds + kinds)
+
+    def _update(
+        self, state: TrainState, accumulated: Accumulated, rate: Float[Array, ""]
+    ) -> tuple[TrainState, Accumulated, Float[Array, ""], Float[Array, " kinds"]]:
+        """One clipped AdamW step: (new state, zeroed sums, norm of the gradient before clipping, loss by kind)."""
+        norm = optax.global_norm(accumulated.grads)
+        directions, optimizer = self._optimizer.update(accumulated.grads, state.optimizer, state.params)
+        params = jax.tree.map(lambda p, direction: p - rate * direction, state.params, directions)
+        zeros = jax.tree.map(jnp.zeros_like, accumulated)
+        return TrainState(params, optimizer), zeros, norm, accumulated.kinds

@@ -1,0 +1,259 @@
+"""Training a policy from given weights on L = L1 + L2 (paper, section 3.3: AdamW, linear decay, warm-up).
+
+    loss = mean over the examples of a step of (mean over completion tokens of -log π(token | what precedes it))
+
+One optimiser step is `batch_size` examples, packed into as many microbatches of one fixed shape as they need; their
+gradients are accumulated in float32 and applied once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
+from envisions_jax.training.config import TrainConfig, learning_rate
+from envisions_jax.training.examples import KINDS, Example, epoch_batches, fingerprint_examples, truncate
+from envisions_jax.training.packing import Microbatch, pack, row_shapes
+from envisions_jax.training.step import TrainState, TrainStep
+
+logger = logging.getLogger(__name__)
+
+SMALL = 65_536
+"""Arrays of at most this many values count in the fingerprint of weights: all norms, but no matrix of a real model."""
+
+
+class HasModel(Protocol):
+    """What the trainer needs of a `Policy`: the model's structure, without its weights."""
+
+    @property
+    def graphdef(self) -> Any: ...
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: no examples, or the gradient is no longer finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StepStats:
+    """One optimiser step. `l1` and `l2` are means over its examples of that kind, None where it has none."""
+
+    step: int  # from 1
+    num_steps: int
+    loss: float
+    l1: float | None
+    l2: float | None
+    gradient_norm: float  # before clipping
+    learning_rate: float
+    examples: int
+    targets: int
+    tokens: int
+    padded_tokens: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStats:
+    """A whole training, steps before a resume included."""
+
+    steps: tuple[StepStats, ...]
+    examples: int  # trained on
+    shortened: int  # of which cut to max_length
+    dropped: int  # not trained on: no target
+    compiled: int  # programs compiled by the trainer so far
+    resumed_from: int  # steps that an earlier, interrupted call had done
+    seconds: float  # of this call
+
+    @property
+    def loss(self) -> float:
+        """Mean of the steps' losses."""
+        return sum(step.loss for step in self.steps) / len(self.steps)
+
+    @property
+    def fill(self) -> float:
+        """Share of the places in packed rows that held a token."""
+        return sum(step.tokens for step in self.steps) / sum(step.padded_tokens for step in self.steps)
+
+
+OnStep = Callable[[StepStats], None]
+
+
+class Trainer:
+    """Trains any weights of one architecture; what is compiled is kept from one `train` to the next."""
+
+    def __init__(self, policy: HasModel, config: TrainConfig) -> None:
+        self.config = config
+        self._step = TrainStep(policy.graphdef, config)
+        self._shapes = row_shapes(config.rows, config.row_length, config.max_length)
+
+    @property
+    def compiled(self) -> int:
+        """Programs compiled so far: three, and one more for each longer row shape that was needed."""
+        return self._step.compiled
+
+    def train(
+        self,
+        params0: Any,
+        examples: Sequence[Example],
+        seed: int = 0,
+        *,
+        checkpoint_dir: str | Path | None = None,
+        on_step: OnStep | None = None,
+    ) -> tuple[Any, TrainStats]:
+        """Train a copy of `params0` for `config.epochs` over `examples`.
+
+        Called again after a kill with the same arguments and `checkpoint_dir`, it goes on from the newest whole
+        checkpoint and returns what an uninterrupted call returns, bit for bit on CPU in float32. The directory is
+        the caller's to remove afterwards.
+
+        Args:
+            params0: weights to start from; not changed.
+            examples: in any order; the order of training follows from `seed` and the epoch.
+            seed: of the data order.
+            checkpoint_dir: where to keep mid-training checkpoints; none are written without it.
+            on_step: called after each step of this call (not for steps done before a resume).
+
+        Returns:
+            (weights with the types of `params0`, statistics).
+
+        Raises:
+            TrainingError: nothing to train on, or the gradient is no longer finite.
+            CheckpointError: `checkpoint_dir` belongs to other data, weights or settings, or cannot be written.
+        """
+        begin = time.perf_counter()
+        kept, shortened, dropped = truncate(examples, self.config.max_length)
+        if not kept:
+            raise TrainingError(
+                f"no examples to train on: {len(examples)} given, {dropped} of them without a target"
+            )
+        with self._checkpoints(checkpoint_dir) as checkpoints:
+            state, accumulated = self._step.start(params0)
+            history: list[StepStats] = []
+            identity = self._identity(params0, kept, seed)
+            if checkpoints is not None:
+                state, history = _resume(checkpoints, state, identity)
+            resumed_from = len(history)
+            plan = self._plan(len(kept), seed)
+            for step in range(resumed_from, len(plan)):
+                batch = [kept[i] for i in plan[step]]
+                microbatches = pack(batch, self._shapes)
+                for microbatch in microbatches:
+                    accumulated = self._step.accumulate(accumulated, state.params, microbatch)
+                rate = learning_rate(self.config, step, len(plan))
+                state, accumulated, norm, kinds = self._step.update(state, accumulated, jnp.float32(rate))
+                stats = _step_stats(
+                    step, len(plan), rate, float(norm), np.asarray(kinds), batch, microbatches
+                )
+                history.append(stats)
+                if on_step is not None:
+                    on_step(stats)
+                if checkpoints is not None and self._is_time_to_save(step + 1, len(plan)):
+                    checkpoints.save(step + 1, state, {"identity": identity, "history": _to_json(history)})
+        params = jax.tree.map(lambda new, old: new.astype(old.dtype), state.params, params0)
+        seconds = time.perf_counter() - begin
+        return params, TrainStats(
+            tuple(history), len(kept), shortened, dropped, self.compiled, resumed_from, seconds
+        )
+
+    def _plan(self, num_examples: int, seed: int) -> list[np.ndarray]:
+        """The examples' indices for every step of every epoch."""
+        batch_size, epochs = self.config.batch_size, self.config.epochs
+        return [
+            batch for epoch in range(epochs) for batch in epoch_batches(num_examples, batch_size, seed, epoch)
+        ]
+
+    def _is_time_to_save(self, done: int, num_steps: int) -> bool:
+        """Not after the last step: the result is returned at once."""
+        return done % self.config.checkpoint_every_steps == 0 and done < num_steps
+
+    def _checkpoints(self, directory: str | Path | None) -> AbstractContextManager[Checkpoints | None]:
+        if directory is None or not self.config.checkpoint_every_steps:
+            return nullcontext()
+        return Checkpoints(directory, keep=self.config.keep)
+
+    def _identity(self, params0: Any, examples: Sequence[Example], seed: int) -> dict[str, Any]:
+        """What a checkpoint must agree on to be continued."""
+        settings = dataclasses.asdict(self.config)
+        for name in ("checkpoint_every_steps", "keep"):  # how often is not what
+            del settings[name]
+        return {
+            "settings": settings,
+            "seed": seed,
+            "examples": fingerprint_examples(examples),
+            "weights": _fingerprint_weights(params0),
+        }
+
+
+def _resume(
+    checkpoints: Checkpoints, state: TrainState, identity: dict[str, Any]
+) -> tuple[TrainState, list[StepStats]]:
+    """State and history of the newest whole checkpoint, or `state` and none."""
+    restored = checkpoints.latest(state)
+    if restored is None:
+        return state, []
+    found = restored.metadata["identity"]
+    differing = [name for name, value in identity.items() if found.get(name) != value]
+    if differing:
+        raise CheckpointError(
+            f"the checkpoints in {checkpoints.directory} belong to another training: different {', '.join(differing)}; "
+            "remove that directory, or use another one"
+        )
+    logger.info("training resumed at step %d from %s", restored.step, checkpoints.directory)
+    return restored.tree, [StepStats(**record) for record in restored.metadata["history"]]
+
+
+def _to_json(history: Sequence[StepStats]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(stats) for stats in history]
+
+
+def _fingerprint_weights(params: Any) -> str:
+    """Digest of names, shapes and the values of the small arrays, which training moves as it does the large ones."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
+        if leaf.size <= SMALL:
+            digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _step_stats(
+    step: int,
+    num_steps: int,
+    rate: float,
+    norm: float,
+    kinds: np.ndarray,
+    batch: Sequence[Example],
+    microbatches: Sequence[Microbatch],
+) -> StepStats:
+    if not math.isfinite(norm):
+        raise TrainingError(
+            f"the gradient of step {step + 1} of {num_steps} is {norm}; lower train.learning_rate (now at {rate:.2g})"
+        )
+    count = {kind: sum(example.kind == kind for example in batch) for kind in KINDS}
+    mean = {
+        kind: float(total) * len(batch) / count[kind] if count[kind] else None
+        for kind, total in zip(KINDS, kinds, strict=True)
+    }
+    return StepStats(
+        step=step + 1,
+        num_steps=num_steps,
+        loss=float(kinds.sum()),
+        l1=mean["L1"],
+        l2=mean["L2"],
+        gradient_norm=norm,
+        learning_rate=rate,
+        examples=len(batch),
+        targets=sum(len(example.completion_tokens) for example in batch),
+        tokens=sum(example.row_tokens for example in batch),
+        padded_tokens=sum(microbatch.tokens.size for microbatch in microbatches),
+    )
