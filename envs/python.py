@@ -1,73 +1,191 @@
-"""The Python environment: first, plain version (one subprocess per program; the sandbox comes next)."""
+"""The Python environment: programs of the math domain, run in a kernel-enforced sandbox, judged by their answer.
+
+A program defines `solution()` (imports and helpers above it are fine) or sets `result`; a fenced block around it is
+taken off. The right answer never reaches the process that runs the program: this side compares, and asks a second
+kind of worker, which never runs programs, where only mathematics can tell (LaTeX).
+"""
 
 import json
+import math
 import re
-import subprocess
-import sys
-import time
+import signal
+from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Self
 
+from envs.answers import Answer, decode_answer, number_of, quick_compare
 from envs.base import Outcome, Task
+from envs.pool import Pool
+from envs.sandbox import judge, program
+from envs.sandbox.settings import PROTECTIONS, Protection, SandboxSettings
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
-_RUNNER = """
-import sys, json
-source, space = sys.stdin.read(), {"__name__": "program"}
-try:
-    code = compile(source, "<program>", "exec")
-except Exception as error:
-    answer = {"kind": "invalid", "error": repr(error)}
-else:
-    try:
-        exec(code, space)
-        value = space["solution"]() if "solution" in space else space["result"]
-        answer = {"kind": "ok", "value": float(value)}
-    except BaseException as error:
-        answer = {"kind": "error", "error": repr(error)}
-print("\\n" + json.dumps(answer))
-"""
+_ERROR_LIMIT = 500
+_JUDGE_LIMIT_S = 3.0
+_JUDGE_MEMORY_MB = 1024
+_LOOK_AHEAD_PER_WORKER = 8
 
 
 def extract_program(text: str) -> str:
-    """The body of the first fenced block of `text`, or the whole text if it has none; stripped."""
+    """The body of the first fenced block of `text` (also one that never closes), else the whole text; stripped."""
     match = _FENCE.search(text)
     return (match.group(1) if match else text).strip()
 
 
 class PythonEnvironment:
-    def __init__(self, workers: int = 2, time_limit_s: float = 2.0, memory_limit_mb: int = 512) -> None:
-        self._time_limit_s = time_limit_s
+    """Runs Python programs in `workers` sandboxed processes.
+
+    time_limit_s: wall-clock seconds each program gets.
+    memory_limit_mb: mebibytes a program may use beyond what the preloaded packages take.
+    output_limit: bytes of stdout kept; a program that writes more is ended ("error").
+    sandbox: "full" (raises EnvironmentFailure if this host cannot confine programs), "best" (whatever the host has,
+        with a warning), "none" (trusted programs only).
+    """
+
+    def __init__(
+        self,
+        workers: int = 2,
+        time_limit_s: float = 2.0,
+        memory_limit_mb: int = 512,
+        output_limit: int = 16_384,
+        sandbox: Protection = "full",
+    ) -> None:
+        for name, number in (
+            ("workers", workers),
+            ("time_limit_s", time_limit_s),
+            ("memory_limit_mb", memory_limit_mb),
+            ("output_limit", output_limit),
+        ):
+            if not number > 0 or not math.isfinite(number):
+                raise ValueError(f"{name} must be positive and finite, not {number!r}")
+        if sandbox not in PROTECTIONS:
+            raise ValueError(f"sandbox must be one of {', '.join(PROTECTIONS)}, not {sandbox!r}")
+        self._look_ahead = _LOOK_AHEAD_PER_WORKER * workers
+        self._sandbox = sandbox
+        self._judge: Pool | None = None
+        self._pool = Pool(
+            workers,
+            SandboxSettings(
+                "envs.sandbox.program:run",
+                program.PRELOAD,
+                time_limit_s,
+                memory_limit_mb,
+                output_limit,
+                sandbox,
+            ),
+        )
+        try:
+            self.layers = self._pool.wait_for_layers()
+        except BaseException:
+            self._pool.close()
+            raise
 
     def execute(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Outcome]:
-        for task, program in programs:
-            yield self._run(task, extract_program(program))
-
-    def _run(self, task: Task, program: str) -> Outcome:
-        start = time.monotonic()
+        """One outcome per (task, program), in order. Reads at most 8 programs per worker ahead of what it yielded."""
+        waiting: deque[tuple[Task, int]] = deque()
+        source, exhausted = iter(programs), False
         try:
-            done = subprocess.run(
-                [sys.executable, "-I", "-c", _RUNNER],
-                input=program,
-                text=True,
-                capture_output=True,
-                timeout=self._time_limit_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return Outcome("timeout", None, "", "", time.monotonic() - start)
-        output, _, last = done.stdout.rstrip("\n").rpartition("\n")
-        answer = json.loads(last)
-        seconds = time.monotonic() - start
-        if answer["kind"] != "ok":
-            return Outcome(answer["kind"], None, output, answer["error"], seconds)
-        correct = abs(answer["value"] - float(task.answer)) <= 1e-4
-        return Outcome("correct" if correct else "wrong", answer["value"], output, "", seconds)
+            while True:
+                while not exhausted and len(waiting) < self._look_ahead:
+                    if waiting and self._pool.is_done(waiting[0][1]):
+                        break
+                    entry = next(source, None)
+                    if entry is None:
+                        exhausted = True
+                    else:
+                        task, text = entry
+                        waiting.append((task, self._pool.submit({"program": extract_program(text)})))
+                if not waiting:
+                    return
+                task, ticket = waiting[0]
+                answer = self._pool.wait(ticket)
+                waiting.popleft()
+                yield self._outcome(task, answer)
+        finally:
+            for _, ticket in waiting:
+                self._pool.forget(ticket)
 
-    def close(self) -> None: ...
+    def processes(self) -> list[int]:
+        """Process ids of the workers, for monitoring."""
+        return self._pool.processes()
 
-    def __enter__(self) -> "PythonEnvironment":
+    def close(self) -> None:
+        self._pool.close()
+        if self._judge is not None:
+            self._judge.close()
+
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
+
+    def _outcome(self, task: Task, message: dict[str, Any]) -> Outcome:
+        """The parent's reading of what the zygote reports; `message["answer"]` was written by untrusted code."""
+        status, seconds = message["status"], message["seconds"]
+        output = message.get("output", "")
+        if status in ("infrastructure", "unconfined"):
+            return Outcome("infrastructure", None, output, f"the sandbox failed twice ({status})", seconds)
+        if status == "timeout":
+            return Outcome("timeout", None, output, "the program did not end within its time limit", seconds)
+        if status == "output":
+            return Outcome("error", None, output, "the program wrote too much", seconds)
+        if status == "exited":
+            return Outcome("error", None, output, _ending(message["code"]), seconds)
+        said = _said(message["answer"])
+        for kind in ("invalid", "error"):
+            if isinstance(said.get(kind), str):
+                return Outcome(kind, None, output, said[kind][:_ERROR_LIMIT], seconds)
+        answer = decode_answer(said.get("answer"))
+        if answer is None:
+            return Outcome("error", None, output, "the program's answer is malformed", seconds)
+        return self._judged(task, answer, output, seconds)
+
+    def _judged(self, task: Task, answer: Answer, output: str, seconds: float) -> Outcome:
+        equal, error = quick_compare(answer, task.answer), ""
+        if equal is None:
+            equal, error = self._ask_judge(answer, str(task.answer))
+        return Outcome("correct" if equal else "wrong", answer.value, output, error, seconds)
+
+    def _ask_judge(self, answer: Answer, right: str) -> tuple[bool, str]:
+        """Whether they are the same mathematics, and why that could not be told if it could not."""
+        if self._judge is None:
+            settings = SandboxSettings(
+                "envs.sandbox.judge:run", judge.PRELOAD, _JUDGE_LIMIT_S, _JUDGE_MEMORY_MB, 4096, self._sandbox
+            )
+            self._judge = Pool(1, settings)
+        number = None if answer.number is None else str(answer.number)
+        payload = {"value": answer.text, "number": number, "answer": right}
+        message = self._judge.wait(self._judge.submit(payload))
+        if message["status"] == "answered":
+            return _said(message["answer"]).get("equal") is True, ""
+        return False, f"the comparison with the right answer did not end well ({message['status']})"
+
+
+def compare(value: str | int | float, answer: str | int | float) -> bool:
+    """Whether `value` is `answer` by the environment's rules. One-off: starts and ends a judge if LaTeX needs it."""
+    given = Answer(str(value), number_of(value))
+    equal = quick_compare(given, answer)
+    if equal is None:
+        with PythonEnvironment(workers=1) as environment:
+            equal, _ = environment._ask_judge(given, str(answer))
+    return equal
+
+
+def _said(line: str) -> dict[str, Any]:
+    """A child's line, {} if it is not a JSON object."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"the program exited with status {code} before it gave an answer"
+    return f"the program was killed by {signal.Signals(-code).name}"

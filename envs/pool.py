@@ -1,0 +1,212 @@
+"""A pool of worker processes: jobs in, answers out by ticket, dead workers replaced.
+
+Everything happens inside `submit` and `wait` of the calling thread: no thread, no shared memory, no file. A pool is
+for one thread at a time.
+"""
+
+import logging
+import select
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from envs.base import EnvironmentFailure
+from envs.sandbox.settings import LAYERS, SandboxSettings, missing_for_full
+from envs.worker import Worker
+
+_LOG = logging.getLogger(__name__)
+_LAUNCHER = "envs.sandbox.launcher"
+# Two jobs each: the next one is already there when a worker finishes.
+_JOBS_PER_WORKER = 2
+_ATTEMPTS = 2
+_FAILED_STARTS_LIMIT = 3
+_START_LIMIT_S = 180.0  # SymPy without compiled files on a busy machine takes long to import
+_SILENCE_S = 15.0
+
+
+@dataclass
+class _Job:
+    payload: dict[str, Any]
+    attempts: int = 0
+
+
+class Pool:
+    """`size` workers under `settings`. Answers are the zygote's messages, or {"status": "infrastructure"}."""
+
+    def __init__(self, size: int, settings: SandboxSettings) -> None:
+        self._settings = settings
+        self._jobs: dict[int, _Job] = {}
+        self._queue: deque[int] = deque()
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._next = 0
+        self._failed_starts = 0
+        self.layers: tuple[str, ...] | None = None
+        self._workers: list[Worker] = []
+        # Also when the pool is forgotten or the interpreter exits. Holds the list, not the pool.
+        self._finalizer = weakref.finalize(self, _stop, self._workers)
+        for _ in range(size):
+            self._workers.append(Worker(_LAUNCHER, settings.to_json()))
+
+    def processes(self) -> list[int]:
+        """Process ids of the workers (their launchers)."""
+        return [worker.process.pid for worker in self._workers]
+
+    def wait_for_layers(self) -> tuple[str, ...]:
+        """The sandbox layers in force. Raises EnvironmentFailure if they are not what was asked for."""
+        while self.layers is None:
+            self._pump(1.0)
+        return self.layers
+
+    def submit(self, payload: dict[str, Any]) -> int:
+        """Queues a job and returns its ticket, which must be redeemed by `wait` or given up by `forget`."""
+        if not self._finalizer.alive:
+            raise EnvironmentFailure("the environment has been closed")
+        ticket, self._next = self._next, self._next + 1
+        self._jobs[ticket] = _Job(payload)
+        self._queue.append(ticket)
+        self._hand_out()
+        self._pump(0.0)
+        return ticket
+
+    def is_done(self, ticket: int) -> bool:
+        return ticket in self._answers
+
+    def wait(self, ticket: int) -> dict[str, Any]:
+        while ticket not in self._answers:
+            if not self._finalizer.alive:
+                raise EnvironmentFailure("the environment has been closed")
+            self._pump(1.0)
+        return self._answers.pop(ticket)
+
+    def forget(self, ticket: int) -> None:
+        """Gives up a job: its answer, if it still comes, is dropped."""
+        self._answers.pop(ticket, None)
+        self._jobs.pop(ticket, None)
+        if ticket in self._queue:
+            self._queue.remove(ticket)
+
+    def close(self) -> None:
+        """Ends all workers and waits until they are gone. Closing twice is fine."""
+        self._finalizer()
+
+    def _pump(self, timeout_s: float) -> None:
+        """Moves bytes for at most `timeout_s`, then deals with what arrived and with workers that died or hang."""
+        watch = select.poll()
+        by_handle: dict[int, Worker] = {}
+        for worker in self._workers:
+            by_handle[worker.answers_handle] = worker
+            watch.register(worker.answers_handle, select.POLLIN)
+            if worker.wants_to_write:
+                by_handle[worker.jobs_handle] = worker
+                watch.register(worker.jobs_handle, select.POLLOUT)
+        for handle, _ in watch.poll(timeout_s * 1000):
+            worker = by_handle[handle]
+            if handle == worker.jobs_handle:
+                worker.write()
+            else:
+                self._receive(worker)
+        self._replace_silent_workers()
+        self._hand_out()
+
+    def _receive(self, worker: Worker) -> None:
+        try:
+            for message in worker.messages():
+                self._take(worker, message)
+        except EOFError:
+            self._replace(worker, "died")
+
+    def _take(self, worker: Worker, message: dict[str, Any]) -> None:
+        if "layers" in message:
+            self._note_layers(message["layers"], message["reasons"])
+        elif "ready" in message:
+            worker.is_ready = True
+            self._failed_starts = 0
+        else:
+            ticket = message["id"]
+            worker.assigned.popleft()
+            worker.busy_since = time.monotonic()
+            job = self._jobs.get(ticket)
+            if job is not None and message["status"] == "unconfined" and job.attempts + 1 < _ATTEMPTS:
+                job.attempts += 1
+                self._queue.appendleft(ticket)
+            elif job is not None:
+                del self._jobs[ticket]
+                self._answers[ticket] = message
+
+    def _note_layers(self, layers: list[str], reasons: dict[str, str]) -> None:
+        if self.layers is not None:
+            return
+        missing = missing_for_full(layers)
+        told = "; ".join(f"{layer} ({LAYERS.get(layer, 'the combination')}): {why}" for layer, why in reasons.items())
+        if missing and self._settings.protection == "full":
+            self.close()
+            raise EnvironmentFailure(
+                f"this host cannot confine programs: missing {', '.join(missing)}. {told}. "
+                'Allow it on the host, or accept less with sandbox="best", or none with sandbox="none"'
+            )
+        if self._settings.protection == "none":
+            _LOG.warning("programs run without a sandbox: only time, memory and output are limited")
+        elif missing:
+            _LOG.warning("the sandbox is weak: missing %s. %s", ", ".join(missing), told)
+        else:
+            _LOG.info("sandbox layers: %s", ", ".join(layers))
+        self.layers = tuple(layers)
+
+    def _replace_silent_workers(self) -> None:
+        now = time.monotonic()
+        for worker in list(self._workers):
+            waits = worker.is_ready and bool(worker.assigned)
+            limit = self._settings.time_limit_s + _SILENCE_S if waits else _START_LIMIT_S
+            if (waits or not worker.is_ready) and now - worker.busy_since > limit:
+                self._receive(worker)  # the parent may have been away for long: the answer may lie in the pipe
+                if worker in self._workers and now - worker.busy_since > limit:
+                    self._replace(worker, f"did not answer within {limit:.0f} s")
+
+    def _replace(self, worker: Worker, what: str) -> None:
+        """Starts another worker; the job it was at is tried once more, those behind it are as new."""
+        self._workers.remove(worker)
+        worker.process.kill()
+        worker.wait()
+        _LOG.warning("a sandbox worker %s (exit status %s) and is replaced", what, worker.process.returncode)
+        if not worker.is_ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _FAILED_STARTS_LIMIT:
+                self.close()
+                raise EnvironmentFailure(
+                    f"sandbox workers do not start: the last one {what} with exit status "
+                    f"{worker.process.returncode}; its own words are on stderr"
+                )
+        for place, ticket in enumerate(reversed(worker.assigned)):
+            self._retry(ticket, is_suspect=place == len(worker.assigned) - 1)
+        self._workers.append(Worker(_LAUNCHER, self._settings.to_json()))
+
+    def _retry(self, ticket: int, is_suspect: bool) -> None:
+        job = self._jobs.get(ticket)
+        if job is None:
+            return
+        job.attempts += is_suspect
+        if job.attempts >= _ATTEMPTS:
+            del self._jobs[ticket]
+            self._answers[ticket] = {"status": "infrastructure", "seconds": 0.0}
+        else:
+            self._queue.appendleft(ticket)
+
+    def _hand_out(self) -> None:
+        """Gives queued jobs to the ready workers with the least to do."""
+        ready = [worker for worker in self._workers if worker.is_ready]
+        while self._queue and ready:
+            worker = min(ready, key=lambda one: len(one.assigned))
+            if len(worker.assigned) >= _JOBS_PER_WORKER:
+                return
+            ticket = self._queue.popleft()
+            worker.give(ticket, self._jobs[ticket].payload)
+
+
+def _stop(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.ask_to_stop()
+    for worker in workers:
+        worker.wait()
+    workers.clear()

@@ -1,0 +1,82 @@
+"""First process of a worker: finds the sandbox's layers, separates itself, forks the zygote and watches.
+
+It lives exactly as long as its parent and its zygote: the parent's death (seen through a pidfd, so that `kill -9` and
+threads in the parent do not matter), the zygote's death or SIGTERM end the whole worker. It ignores SIGINT: Ctrl-C is
+for the parent, which then closes its pool.
+"""
+
+import os
+import select
+import signal
+import sys
+
+from envs import frames
+from envs.sandbox import linux, lockdown, namespaces, zygote
+from envs.sandbox.settings import SandboxSettings, missing_for_full
+
+
+def main(arguments: list[str]) -> int:
+    """`arguments`: process id of the parent, settings as JSON. Jobs come on stdin, answers go to stdout."""
+    parent, settings = int(arguments[0]), SandboxSettings.from_json(arguments[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent_handle = os.pidfd_open(parent)
+    if os.getppid() != parent:  # it died before the line above, and its number may be someone else's now
+        return 1
+    jobs, answers = _take_over_pipes()
+    layers, reasons = ([], {}) if settings.protection == "none" else lockdown.find_layers()
+    missing = missing_for_full(layers)
+    frames.write(answers, {"layers": layers, "reasons": reasons})
+    if settings.protection == "full" and missing:
+        return 1
+    if "namespaces" in layers:
+        namespaces.enter_namespaces()
+    linux.adopt_orphans()
+    child = os.fork()
+    if child == 0:
+        os.close(parent_handle)
+        zygote.main(settings, layers, jobs, answers)
+    os.close(jobs)
+    os.close(answers)
+    return _watch(parent_handle, child)
+
+
+def _take_over_pipes() -> tuple[int, int]:
+    """Moves the job and answer pipes off 0 and 1, where programs would find them; /dev/null takes their place."""
+    jobs, answers = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
+    return jobs, answers
+
+
+def _watch(parent_handle: int, child: int) -> int:
+    """Blocks until the parent or the zygote is gone, then leaves no process behind."""
+
+    def end(number: int, frame: object) -> None:
+        os.kill(child, signal.SIGKILL)
+
+    child_handle = os.pidfd_open(child)
+    signal.signal(signal.SIGTERM, end)
+    watch = select.poll()
+    watch.register(parent_handle, select.POLLIN)
+    watch.register(child_handle, select.POLLIN)
+    ready = {handle for handle, _ in watch.poll()}
+    if child_handle not in ready:
+        end(signal.SIGTERM, None)
+    _, status = os.waitpid(child, 0)
+    _reap_orphans()
+    return 0 if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else 1
+
+
+def _reap_orphans() -> None:
+    """Waits for children the zygote left (they have SIGKILL on its death); none can be forked after it."""
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""Puts a process into the sandbox, layer by layer, and finds out beforehand which layers this host has.
+
+Order matters: namespaces before the process forks its zygote, the private root while still allowed to mount,
+no_new_privs before Landlock, Landlock before privileges go (it opens the folders), seccomp last and in the child only
+(the zygote itself still has to fork and kill).
+"""
+
+import json
+import os
+import resource
+import site
+import socket
+import sysconfig
+from collections.abc import Callable
+
+from envs.sandbox import landlock, linux, namespaces, seccomp
+
+_NOBODY = 65534
+_STACK_BYTES = 8 << 20
+
+
+def python_paths() -> list[str]:
+    """The folders and files a program may read: Python's libraries, the shared objects loaded so far, time zones."""
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    paths.update(site.getsitepackages())
+    with open("/proc/self/maps") as maps:
+        objects = {line.split()[-1] for line in maps if ".so" in line and line.rstrip()[-1] != ")"}
+    paths.update(os.path.dirname(path) for path in objects if path.startswith("/"))
+    paths.update(("/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/null", "/dev/urandom"))
+    return sorted(path for path in paths if os.path.exists(path))
+
+
+def lock_down(layers: list[str], paths: list[str]) -> None:
+    """Enters every layer of `layers` but seccomp and namespaces. Raises OSError at the first that fails."""
+    if "private_root" in layers:
+        namespaces.enter_private_root(paths)
+    if "no_new_privs" in layers:
+        linux.set_no_new_privs()
+    if "landlock" in layers:
+        landlock.restrict_reading_to(paths)
+    if "unprivileged" in layers:
+        _drop_privileges(paths)
+
+
+def _drop_privileges(paths: list[str]) -> None:
+    """Becomes `nobody` if it is root and nobody can read Python; loses every capability in any case."""
+    if os.geteuid() == 0 and _readable_by_others(paths):
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    linux.drop_capabilities()
+
+
+def _readable_by_others(paths: list[str]) -> bool:
+    """Whether someone who owns nothing gets to `paths`: each folder on the way lets others pass."""
+    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")} & set(paths)
+    for folder in folders:
+        while folder != os.path.dirname(folder):
+            if not os.stat(folder).st_mode & 0o001:
+                return False
+            folder = os.path.dirname(folder)
+    return True
+
+
+def limit_resources(time_limit_s: float, memory_bytes: int) -> None:
+    """The kernel's own limits for one child; `memory_bytes` of address space include what the zygote holds."""
+    seconds = int(time_limit_s) + 2
+    for name, soft, hard in (
+        ("AS", memory_bytes, memory_bytes),
+        ("CPU", seconds, seconds),
+        ("STACK", _STACK_BYTES, _STACK_BYTES),
+        ("NOFILE", 32, 32),
+        ("NPROC", 64, 64),
+        ("FSIZE", 0, 0),
+        ("CORE", 0, 0),
+        ("MEMLOCK", 0, 0),
+        ("MSGQUEUE", 0, 0),
+        ("SIGPENDING", 64, 64),
+    ):
+        which = getattr(resource, f"RLIMIT_{name}")
+        ceiling = resource.getrlimit(which)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        resource.setrlimit(which, (soft, hard))
+
+
+def find_layers() -> tuple[list[str], dict[str, str]]:
+    """Which layers hold on this host, each tried for real in a process of its own; and why the others do not.
+
+    The whole combination is tried again at the end, and what it must prevent is attempted.
+    """
+    found: list[str] = []
+    missing: dict[str, str] = {}
+    paths = python_paths()
+    trials: dict[str, Callable[[], object]] = {
+        "namespaces": namespaces.enter_namespaces,
+        "no_new_privs": linux.set_no_new_privs,
+        "private_root": lambda: (namespaces.enter_namespaces(), namespaces.enter_private_root(paths)),
+        "landlock": lambda: (linux.set_no_new_privs(), landlock.restrict_reading_to(paths)),
+        "unprivileged": lambda: _drop_privileges(paths),
+        "seccomp": lambda: (linux.set_no_new_privs(), linux.install_seccomp(seccomp.build_filter())),
+    }
+    for layer, attempt in trials.items():
+        reason = _try(attempt)
+        if reason:
+            missing[layer] = reason
+        else:
+            found.append(layer)
+    reason = _try(lambda: _prove(found, paths))
+    if reason:
+        return [], {**missing, "all together": reason}
+    return found, missing
+
+
+def _prove(layers: list[str], paths: list[str]) -> None:
+    """Enters `layers` and raises OSError if a file of the host or a socket can still be had."""
+    if "namespaces" in layers:
+        namespaces.enter_namespaces()
+    lock_down(layers, paths)
+    if "seccomp" in layers:
+        linux.install_seccomp(seccomp.build_filter())
+        try:
+            socket.socket().close()
+        except PermissionError:
+            pass
+        else:
+            raise OSError("a socket could be opened in spite of seccomp")
+    if "landlock" in layers or "private_root" in layers:
+        try:
+            os.close(os.open("/etc/passwd", os.O_RDONLY))
+        except (PermissionError, FileNotFoundError):
+            pass
+        else:
+            raise OSError("/etc/passwd could be read")
+    with open(os.__file__, "rb") as library:
+        library.read(1)
+
+
+def _try(attempt: Callable[[], object]) -> str:
+    """Runs `attempt` in a forked child; "" if it went well, else why not."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            attempt()
+            reason = ""
+            status = 0
+        except (OSError, ValueError) as error:
+            reason = str(error)
+        finally:
+            os.write(writer, json.dumps(reason if status else "").encode())
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    reason = json.loads(said) if said else ""
+    return reason or ("" if status == 0 else f"the trial ended with status {status}")

@@ -1,0 +1,56 @@
+"""What a sandbox worker is told when it starts, and the layers it can be built of."""
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Literal, Self, get_args
+
+Protection = Literal["full", "best", "none"]
+PROTECTIONS: tuple[Protection, ...] = get_args(Protection)
+
+# What each layer is for; the README's and the log's words.
+LAYERS = {
+    "no_new_privs": "no way back to privileges",
+    "unprivileged": "no capability, and not root where Python can be read without",
+    "seccomp": "no sockets, processes, signals to others, or writing",
+    "landlock": "no file but Python's own",
+    "private_root": "the host's files do not exist",
+    "namespaces": "own network, processes, IPC, host name",
+}
+
+
+@dataclass(frozen=True)
+class SandboxSettings:
+    """One worker's orders, passed as JSON on its command line.
+
+    action: "module:function" that every child runs; it takes and returns a JSON object.
+    preload: modules imported once, before any job.
+    protection: "full" refuses to start without what `missing_for_full` names; "best" takes what there is;
+        "none" only limits time, memory and output: for programs one trusts.
+    """
+
+    action: str
+    preload: tuple[str, ...]
+    time_limit_s: float
+    memory_limit_mb: int
+    output_limit: int
+    protection: Protection
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        fields = json.loads(text)
+        return cls(**{**fields, "preload": tuple(fields["preload"])})
+
+
+def missing_for_full(layers: Collection[str]) -> list[str]:
+    """Which necessary protections `layers` lacks; empty if it may be called full.
+
+    Files are safe behind Landlock or in a private root; either will do. Namespaces are a second wall behind seccomp.
+    """
+    missing = [layer for layer in ("no_new_privs", "unprivileged", "seccomp") if layer not in layers]
+    if "landlock" not in layers and "private_root" not in layers:
+        missing.append("landlock or private_root")
+    return missing
