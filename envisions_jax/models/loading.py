@@ -1,0 +1,193 @@
+"""Finds a model by path, Hugging Face id or alias, and reads it: safetensors, PyTorch or GGUF."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from flax import nnx
+from jax.typing import DTypeLike
+
+from envisions_jax.models import default_model, gguf_tokenizer
+from envisions_jax.models.config import LlamaConfig, ModelError
+from envisions_jax.models.gguf import GGUFModel
+from envisions_jax.models.llama import Llama
+from envisions_jax.models.weights import assemble
+from envisions_jax.tokenizer import Tokenizer, load_tokenizer
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_TEXT_FILES = ["*.json", "*.jinja", "tokenizer.model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model as it came from disk. `tokenizer` is None where the folder has none."""
+
+    config: LlamaConfig
+    graphdef: nnx.GraphDef[Llama]
+    params: nnx.State
+    tokenizer: Tokenizer | None
+
+
+def load_pretrained(name: str | Path, *, dtype: DTypeLike, param_dtype: DTypeLike) -> Loaded:
+    """Reads a model, tensor by tensor.
+
+    Args:
+      name: a folder, a ``.gguf`` file, a Hugging Face id, or the alias "smollm2-135m".
+      dtype: what is computed in. param_dtype: what parameters are kept in.
+
+    Raises:
+      ModelError: it is nowhere, incomplete, damaged, or not a LLaMA.
+    """
+    path = locate(name)
+    if path.is_file():
+        return _load_gguf(path, dtype, param_dtype)
+    config = read_config(path)
+    tokenizer = load_tokenizer(path)
+    _check_vocabulary(config, tokenizer, path)
+    graphdef, params = assemble(
+        config, folder_tensors(path), dtype=dtype, param_dtype=param_dtype, source=str(path)
+    )
+    return Loaded(config, graphdef, params, tokenizer)
+
+
+def locate(name: str | Path) -> Path:
+    """The folder or GGUF file on this machine, downloaded if it must be."""
+    if name == default_model.ALIAS:
+        return default_model.ensure()
+    path = Path(name).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
+        return path
+    if path.is_file():
+        raise ModelError(f"{path} is a file, but not a .gguf; give the folder that holds the model")
+    if not _HUB_ID.fullmatch(str(name)) or str(name).startswith("."):
+        raise ModelError(
+            f"no model at {str(name)!r}: give an existing folder or .gguf file, a Hugging Face id "
+            f"('owner/name'), or {default_model.ALIAS!r}"
+        )
+    return _from_hub(str(name))
+
+
+def read_config(folder: Path) -> LlamaConfig:
+    """``config.json``; end-of-sequence ids that ``generation_config.json`` adds count too (LLaMA 3)."""
+    config = LlamaConfig.from_hf(_read_json(folder / "config.json"))
+    extra = folder / "generation_config.json"
+    if not extra.exists():
+        return config
+    more = _read_json(extra).get("eos_token_id") or ()
+    ids = (*config.eos_token_ids, *((more,) if isinstance(more, int) else more))
+    return dataclasses.replace(config, eos_token_ids=tuple(dict.fromkeys(ids)))
+
+
+def folder_tensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Streams the tensors of a Hugging Face folder; safetensors are preferred to PyTorch files."""
+    for suffix, read in (("safetensors", _safetensors), ("bin", _torch_tensors)):
+        stem = "model" if suffix == "safetensors" else "pytorch_model"
+        index = folder / f"{stem}.{suffix}.index.json"
+        single = folder / f"{stem}.{suffix}"
+        if index.exists():
+            files = [folder / file for file in sorted(set(_read_json(index)["weight_map"].values()))]
+        elif single.exists():
+            files = [single]
+        else:
+            continue
+        absent = [file.name for file in files if not file.exists()]
+        if absent:
+            raise ModelError(f"{folder}: {index.name} names {absent[0]}, which is missing; download it again")
+        for file in files:
+            yield from read(file)
+        return
+    raise ModelError(
+        f"{folder} holds no weights: expected model.safetensors, pytorch_model.bin, or their sharded form"
+    )
+
+
+def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                yield name, file.get_tensor(name)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is damaged or cut short ({error}); download it again") from error
+
+
+def _torch_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """PyTorch's pickle, restricted to tensors: a file that wants to run code is refused."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ModelError(
+            f"{path} is in PyTorch's format: `pip install torch`, or use the model's safetensors"
+        ) from error
+    import pickle
+    import zipfile
+
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{path} cannot be read safely ({reason}); it is damaged, or holds more than tensors. "
+            "Use the model's safetensors"
+        ) from error
+    for name, tensor in tensors.items():
+        # NumPy has no bfloat16 of its own; float32 holds it exactly.
+        yield name, (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _load_gguf(path: Path, dtype: DTypeLike, param_dtype: DTypeLike) -> Loaded:
+    model = GGUFModel(path)
+    tokenizer = gguf_tokenizer.load(model)
+    _check_vocabulary(model.config, tokenizer, path)
+    graphdef, params = assemble(
+        model.config, model.tensors(), dtype=dtype, param_dtype=param_dtype, source=str(path)
+    )
+    return Loaded(model.config, graphdef, params, tokenizer)
+
+
+def _check_vocabulary(config: LlamaConfig, tokenizer: Tokenizer | None, path: Path) -> None:
+    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+        raise ModelError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model's embedding only "
+            f"{config.vocab_size}; they are not of the same model (or the tokenizer was given extra tokens: "
+            "remove them from its files)"
+        )
+
+
+def _from_hub(name: str) -> Path:
+    import httpx
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    def fetch(patterns: list[str]) -> Path:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
+
+    try:
+        folder = fetch([*_TEXT_FILES, "model*.safetensors"])
+        if not any(folder.glob("model*.safetensors")):
+            folder = fetch([*_TEXT_FILES, "pytorch_model*.bin"])
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"cannot get {name!r} from the Hugging Face hub: {reason} Check the id, the network, and for gated "
+            "models `huggingface-cli login`; or download it elsewhere and give its folder"
+        ) from error
+    return folder
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.parent} has no {path.name}; it is not a model's folder") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is not valid JSON ({error}); download it again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
