@@ -1,0 +1,62 @@
+"""What data sets there are, how large they are beside the paper's, and what their tasks look like.
+
+COMMAND  python -m envisions_jax.tasks                             the table; sets that cannot be had say why
+         python -m envisions_jax.tasks --path ~/data               from local <name>_<split>.jsonl[.gz] files
+         python -m envisions_jax.tasks --name generated --show 5   five tasks of one set
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from envisions_jax.tasks import NAMES, TaskError, load
+from envisions_jax.tasks.generated import STORIES
+from envisions_jax.tasks.real import COMPAT, REAL_SETS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table or the samples; returns the exit code: 2 for what the user must change."""
+    parser = argparse.ArgumentParser(prog="python -m envisions_jax.tasks", description="Show the data sets.")
+    parser.add_argument("--name", choices=NAMES, help="only this data set")
+    parser.add_argument("--split", default="train", help="train, test, all or a slice such as train[:700]")
+    parser.add_argument("--path", help="local JSON Lines file, or folder of <name>_<split>.jsonl files")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print N tasks")
+    parser.add_argument("--seed", type=int, default=0, help="of the generator and of the sample shown")
+    parser.add_argument("--level", default="easy", help="of the generator: easy or hard")
+    parser.add_argument("--compat", choices=COMPAT, default="paper", help="reference: the authors' MATH labels")
+    given = parser.parse_args(arguments)
+    if given.show < 1:
+        _print_table(given.path, given.compat, [given.name] if given.name else NAMES)
+        return 0
+    name = given.name or "generated"
+    options = {"level": given.level} if name == "generated" else {"compat": given.compat}
+    try:
+        tasks = load(name, given.split, given.path, given.show, given.seed, **options)
+    except TaskError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for task in tasks:
+        print(f"{task.id}\n  {task.question}\n  answer {task.answer}   {dict(task.meta)}\n")
+    return 0
+
+
+def _print_table(path: str | None, compat: str, names: Sequence[str]) -> None:
+    row = "{:<10} {:<6} {:>7} {:>7}  {}"
+    print(row.format("name", "split", "here", "paper", "used"))
+    for name in names:
+        if name == "generated":
+            for split, stories in STORIES.items():
+                print(row.format(name, split, "any", "", f"{len(stories)} templates, as many tasks as asked for"))
+            continue
+        real = REAL_SETS[name]
+        for split, expected in real.paper_counts.items():
+            here, note = "-", real.subset
+            try:
+                here = str(len(load(name, split, path, compat=compat)))
+            except TaskError as error:
+                note = str(error)
+            print(row.format(name, split, here, expected, note))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
