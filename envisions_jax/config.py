@@ -234,7 +234,10 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     if isinstance(hint, types.GenericAlias):
         if not isinstance(value, tuple | list):
             raise ConfigError(f"{key}={value!r}: expected a tuple, got {type(value).__name__}")
-        return tuple(_value(typing.get_args(hint)[0], v, f"{key}[{i}]") for i, v in enumerate(value))
+        item = typing.get_args(hint)[0]
+        if item is str:  # --config.tasks.test=gsm8k,svamp arrives as one string
+            value = [part for v in value for part in (v.split(",") if isinstance(v, str) else [v])]
+        return tuple(_value(item, v, f"{key}[{i}]") for i, v in enumerate(value))
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

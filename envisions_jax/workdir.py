@@ -1,0 +1,121 @@
+"""The work directory: everything a run knows, so that the same command can go on after any interruption.
+
+config.json      what the run is; a directory belongs to one config for good
+store.sqlite     trajectories, evaluation results, finished shards
+checkpoints/     train-<i>/ inside the training of iteration i, policies/ one for each finished iteration
+metrics.jsonl    one record an iteration
+tensorboard/     the same for TensorBoard
+final/           the last policy as a Hugging Face folder
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envisions_jax.config import UNESSENTIAL, Config, flatten
+from envisions_jax.config_rules import ConfigError
+
+SCHEMA = 1  # of the work directory; raised when an older program could not read what a newer one wrote
+
+
+@dataclass(frozen=True)
+class WorkDir:
+    """The paths of one run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """What the run is."""
+        return self.root / "config.json"
+
+    @property
+    def store(self) -> Path:
+        """The trajectory store."""
+        return self.root / "store.sqlite"
+
+    @property
+    def metrics(self) -> Path:
+        """One record an iteration."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def policies(self) -> Path:
+        """Checkpoints of the iterations' policies."""
+        return self.root / "checkpoints" / "policies"
+
+    @property
+    def final(self) -> Path:
+        """The exported last policy."""
+        return self.root / "final"
+
+    def training(self, iteration: int) -> Path:
+        """Checkpoints inside the training of one iteration."""
+        return self.root / "checkpoints" / f"train-{iteration}"
+
+
+def open_workdir(root: str | Path, config: Config) -> WorkDir:
+    """The work directory of `config`, created or continued.
+
+    Raises `ConfigError`, and writes nothing, if the directory belongs to another config, was written by a
+    newer version or holds something that is not a run.
+    """
+    workdir = WorkDir(Path(root))
+    if workdir.config.exists():
+        _check_same(read_config(workdir), config, workdir)
+    elif workdir.root.is_dir() and any(workdir.root.iterdir()):
+        raise ConfigError(f"workdir={root}: is not empty and not a run (no config.json); choose another")
+    elif workdir.root.exists() and not workdir.root.is_dir():
+        raise ConfigError(f"workdir={root}: is a file; choose a folder")
+    workdir.root.mkdir(parents=True, exist_ok=True)
+    record = {"schema": SCHEMA, "config": flatten(config)}
+    write_atomically(workdir.config, json.dumps(record, indent=1) + "\n")
+    return workdir
+
+
+def read_config(workdir: WorkDir) -> dict[str, Any]:
+    """The flat config the directory was made with. Raises `ConfigError` if there is none to be read."""
+    try:
+        record = json.loads(workdir.config.read_text())
+        schema, config = record["schema"], record["config"]
+    except FileNotFoundError:
+        raise ConfigError(f"{workdir.root}: is not a run (no config.json)") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(f"{workdir.config}: is not a run's config ({error})") from error
+    if schema > SCHEMA:
+        raise ConfigError(
+            f"{workdir.root}: {schema=} is newer than this version's {SCHEMA}; update envisions-jax"
+        )
+    return dict(config)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small file as a whole: after a crash it is the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _check_same(found: dict[str, Any], config: Config, workdir: WorkDir) -> None:
+    wanted = json.loads(json.dumps(flatten(config)))
+    keys = [key for key in sorted(found.keys() | wanted.keys()) if key not in UNESSENTIAL]
+    differ = [
+        f"{key}={wanted.get(key)!r} (there {found.get(key)!r})"
+        for key in keys
+        if found.get(key) != wanted.get(key)
+    ]
+    if differ:
+        raise ConfigError(
+            f"workdir={workdir.root}: belongs to a run with another config: {', '.join(differ)}; "
+            "choose another work directory, or delete that one"
+        )
