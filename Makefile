@@ -21,14 +21,13 @@ help: ## this list
 # --- Set-up. Each step leaves a stamp, so that the second `make` starts at once. ---
 
 $(VENV)/.made:
-	@tools/check_host.sh python "$(PYTHON)"
+	@tools/check_python.sh "$(PYTHON)"
 	"$(PYTHON)" -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@tools/check_host.sh libraries $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
