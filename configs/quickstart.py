@@ -26,7 +26,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.batch_size = 16
     config.train.epochs = 2
     config.train.max_length = 256
-    config.train.row_length = 512
     if variant == "tiny":
         config.name = "quickstart-tiny"
         config.tasks.train_size = 12

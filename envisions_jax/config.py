@@ -10,15 +10,15 @@ Section numbers are those of the method in arXiv 2406.11736; "reference" means t
 
 import dataclasses
 import difflib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
 from envisions_jax.config_rules import ConfigError, validate
+from envisions_jax.selection.rules import SelectionConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,9 @@ class ModelConfig:
     """Which base model theta_0 is."""
 
     path: str = "smollm2-135m"  # alias, Hugging Face folder or id, GGUF file
-    dtype: str = "auto"  # "auto": float32 on CPU, bfloat16 compute elsewhere
+    dtype: Literal["auto", "float32", "bfloat16"] = (
+        "auto"  # float32 on CPU, bfloat16 compute elsewhere
+    )
     context: int = 2048  # longest prompt + completion in tokens, at most what the model was made for
 
 
@@ -37,10 +39,11 @@ class TasksConfig:
     train: tuple[str, ...] = ("generated",)  # data sets by name, see envisions_jax.tasks
     test: tuple[str, ...] = ("generated",)
     path: str = ""  # local JSON Lines file, or folder of <name>_<split>.jsonl files; "" uses the hub
-    train_size: int = 0  # 0: all there are (the generator needs a number)
+    train_size: int = 0  # at most so many; 0: all there are (the generator needs a number)
     test_size: int = 0
     seed: int = 0  # of the generator and of sub-sampling; not the seed of the run
-    difficulty: str = "easy"  # "easy" | "hard" (generator only)
+    cut: int = 0  # first test row of a real set without splits of its own; 0: its default
+    difficulty: Literal["easy", "hard"] = "easy"  # generator only
     steps: tuple[float, ...] = (0.4, 0.4, 0.2)  # share of problems with 1, 2, 3, (4) steps (generator only)
 
 
@@ -56,7 +59,7 @@ class PromptConfig:
 class EnvConfig:
     """The environment that executes candidates."""
 
-    name: str = "python"
+    name: Literal["python"] = "python"
     workers: int = 2
     time_limit_s: float = 2.0
     memory_limit_mb: int = 512
@@ -75,24 +78,8 @@ class SamplerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionConfig:
-    """Steps 5 to 7: filter, pool, rank and pair."""
-
-    n1: int = 10  # positives a task in L1
-    n2: int = 2  # (positive, negative) pairs a task in L2
-    filter: str = "environment"  # "none": the control, as many candidates chosen without the verdict
-    rank: str = "self_reward"  # "random": the ablation without self-reward
-    keep: str = "paper"  # "reference": a wrong exploration beats a wrong refinement always
-    pool: bool = True  # False: this iteration's candidates only
-    l2: bool = True
-    hold_back: bool = False  # reference: the L2 positives are those that rank below the L1 ones
-    global_dedup: bool = False  # reference: a text counts once over all tasks, not once a task
-    quote_question_iterations: int = 0  # reference: 3; before it a positive must quote the question
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Step 8: supervised fine-tuning on L1 + L2."""
+    """Step 8: supervised fine-tuning on L1 + L2 (`envisions_jax.training.TrainConfig`, which imports JAX)."""
 
     learning_rate: float = 2e-5
     warmup_ratio: float = 0.03
@@ -101,8 +88,9 @@ class TrainConfig:
     batch_size: int = 128  # examples an optimiser step
     epochs: int = 1
     max_length: int = 2048  # tokens of prompt + completion; longer examples are cut on the right
-    row_length: int = 2048  # tokens of a packed row
-    rows: int = 1  # packed rows a microbatch
+    row_length: int = 256  # tokens of a packed row; a shape, no result depends on it beyond rounding
+    rows: int = 4  # packed rows a microbatch
+    remat: bool = False  # recompute activations in the backward pass: slower, far less memory
     continual: bool = False  # True: from theta_i instead of theta_0
 
 
@@ -122,7 +110,7 @@ class LoopConfig:
 
     iterations: int = 3  # T
     refine: bool = True  # step 3; False drops refinements, and L2 has to go with them
-    self_reward: str = "task_prompt"  # "generation_prompt": reference
+    self_reward: Literal["task_prompt", "generation_prompt"] = "task_prompt"  # the latter: reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +128,9 @@ class Config:
 
     name: str = "run"
     seed: int = 0
-    compat: str = ""  # "reference" sets every option in which the released code differs from the paper
+    compat: Literal["paper", "reference"] = (
+        "paper"  # "reference" sets every option in which the released code differs from the paper
+    )
     progress: bool = True
     tensorboard: bool = True
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -161,12 +151,9 @@ UNESSENTIAL = frozenset(
     | {"checkpoint.export"}
 )
 
-# Where the released code differs from the paper (reference_behaviour sections 1.4 to 1.6).
+# Where the released code differs from the paper.
 REFERENCE = {
-    "selection.keep": "reference",
-    "selection.hold_back": True,
-    "selection.global_dedup": True,
-    "selection.quote_question_iterations": 3,
+    **{f"selection.{key}": value for key, value in dataclasses.asdict(SelectionConfig.reference()).items()},
     "loop.self_reward": "generation_prompt",
 }
 
@@ -222,7 +209,11 @@ def _typed(cls: type, plain: Mapping[str, Any], prefix: str) -> Any:
     hints = typing.get_type_hints(cls)
     for key, value in plain.items():
         check_key(f"{prefix}{key}", value)
-    return cls(**{key: _value(hints[key], value, prefix + key) for key, value in plain.items()})
+    values = {key: _value(hints[key], value, prefix + key) for key, value in plain.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:  # the sections of other rooms check themselves
+        raise ConfigError(str(error)) from error
 
 
 def _value(hint: Any, value: Any, key: str) -> Any:
@@ -231,13 +222,18 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{key}={value!r}: is a section, set a key of it as --config.{key}.<name>")
         return _typed(typing.cast(type, hint), value, key + ".")
-    if isinstance(hint, types.GenericAlias):
+    if typing.get_origin(hint) is tuple:
         if not isinstance(value, tuple | list):
             raise ConfigError(f"{key}={value!r}: expected a tuple, got {type(value).__name__}")
         item = typing.get_args(hint)[0]
         if item is str:  # --config.tasks.test=gsm8k,svamp arrives as one string
             value = [part for v in value for part in (v.split(",") if isinstance(v, str) else [v])]
         return tuple(_value(item, v, f"{key}[{i}]") for i, v in enumerate(value))
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise ConfigError(f"{key}={value!r}: choose one of {', '.join(map(repr, choices))}")
+        return value
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
