@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class MetricsWriter:
         if self._board is not None:
             self._board.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(

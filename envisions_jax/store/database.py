@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TypeVar
 
 from envisions_jax.store.errors import StoreConflictError, speaking_errors
 from envisions_jax.store.schema import open_database
+
+# Not typing.Self: the run-time type checker of the tests sees methods, not the class around them.
+Opened = TypeVar("Opened", bound="Database")
 
 
 class Database:
@@ -36,7 +39,7 @@ class Database:
             if self._lock_file is not None:
                 self._lock_file.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Opened) -> Opened:
         return self
 
     def __exit__(

@@ -5,7 +5,7 @@ self-reward.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
@@ -56,7 +56,7 @@ class Trajectory:
     text: str
     outcome: OutcomeKind
     completion: str = ""
-    tokens: tuple[int, ...] = ()
+    tokens: Sequence[int] = ()
     num_tokens: int = -1
     value: Value = None
     error: str = ""
@@ -74,6 +74,8 @@ class Trajectory:
             raise ValueError(f"outcome={self.outcome!r}: expected one of {', '.join(OUTCOMES)}")
         if self.iteration < 0 or self.k < 0:
             raise ValueError(f"iteration={self.iteration}, k={self.k}: both count from 0")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed}: expected a 64-bit signed integer")
         check_log_prob("self_reward", self.self_reward)
         check_log_prob("log_prob_sum", self.log_prob_sum)
         # Frozen: the only places where fields are normalised.

@@ -8,6 +8,7 @@ from dataclasses import fields
 
 from envisions_jax.store.records import EvaluationResult, SelectedExample, StoredTask, Trajectory, Value
 from envisions_jax.store.schema import canonical_json
+from envs import Task
 
 # What `dump` walks through, and by which key it is sorted.
 DUMP_ORDER = {
@@ -45,28 +46,27 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def value_json(value: Value) -> str:
+    """A program's value as JSON; an integer too long to be written in decimals becomes a string of hex digits."""
+    if isinstance(value, int) and value.bit_length() > 10_000:
+        value = hex(value)
+    return json.dumps(value)
+
+
 def fields_of(record: SelectedExample) -> dict[str, object]:
     row = {field.name: getattr(record, field.name) for field in fields(record)}
     return {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def task_row(
-    split: str,
-    position: int,
-    task_id: str,
-    question: str,
-    answer: Value,
-    context: str,
-    meta: Mapping[str, object],
-) -> dict[str, object]:
+def task_row(split: str, position: int, task: Task) -> dict[str, object]:
     return {
         "split": split,
-        "id": storable(task_id),
+        "id": storable(task.id),
         "position": position,
-        "question": storable(question),
-        "answer": json.dumps(answer),
-        "context": storable(context),
-        "meta": canonical_json(dict(meta)),
+        "question": storable(task.question),
+        "answer": json.dumps(task.answer),
+        "context": storable(task.context),
+        "meta": canonical_json(dict(task.meta)),
     }
 
 
@@ -86,7 +86,7 @@ def trajectory_row(trajectory: Trajectory, now: float) -> dict[str, object]:
         "tokens": pack_tokens(trajectory.tokens),
         "num_tokens": trajectory.num_tokens,
         "outcome": trajectory.outcome,
-        "value": json.dumps(trajectory.value),
+        "value": value_json(trajectory.value),
         "error": storable(trajectory.error),
         "self_reward": _real(trajectory.self_reward),
         "log_prob_sum": _real(trajectory.log_prob_sum),
@@ -125,7 +125,7 @@ def evaluation_row(result: EvaluationResult, now: float) -> dict[str, object]:
         "program": storable(result.program),
         "completion": storable(result.completion),
         "outcome": result.outcome,
-        "value": json.dumps(result.value),
+        "value": value_json(result.value),
         "error": storable(result.error),
         "time": now,
     }

@@ -2,8 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Iterator
 
 from envisions_jax.store import rows
 from envisions_jax.store.database import Database
@@ -15,25 +14,10 @@ from envisions_jax.store.records import (
     Shard,
     StoredTask,
     Trajectory,
-    Value,
 )
+from envs import Task
 
 _WHOLE_STAGE = -1  # `shard` of the progress row that says a stage is finished.
-
-
-class TaskLike(Protocol):
-    """What the store needs of an `envs.Task`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def question(self) -> str: ...
-    @property
-    def answer(self) -> Value: ...
-    @property
-    def context(self) -> str: ...
-    @property
-    def meta(self) -> Mapping[str, object]: ...
 
 
 class TrajectoryStore(Database):
@@ -54,15 +38,13 @@ class TrajectoryStore(Database):
 
     # ---- Writing -------------------------------------------------------------------------------------------
 
-    def add_tasks(self, split: str, tasks: Iterable[TaskLike]) -> None:
+    def add_tasks(self, split: str, tasks: Iterable[Task]) -> None:
         """Remembers the tasks of `split` ("train", or the name of a test set) in order; later calls
         append."""
         with self._transaction():
             position = self._one("SELECT count(*) FROM tasks WHERE split=?", split)
             for task in tasks:
-                row = rows.task_row(
-                    split, position, task.id, task.question, task.answer, task.context, task.meta
-                )
+                row = rows.task_row(split, position, task)
                 position += self._insert("tasks", row, key=("split", "id"), ignore=("position",))
 
     def add_many(self, trajectories: Iterable[Trajectory], *, shard: Shard | None = None) -> None:
