@@ -1,7 +1,8 @@
-"""Answers of programs against right answers: the tolerance of DESIGN section 5, and when a text needs real mathematics.
+"""Answers of programs against right answers: the tolerance of DESIGN section 5, and when a text needs real
+mathematics.
 
-Everything here is quick and bounded, so that the parent can run it; `quick_compare` says None where only SymPy can
-tell, and the environment then asks a sandboxed judge (`envs.sandbox.judge`).
+Everything here is quick and bounded, so that the parent can run it; `quick_compare` says None where only
+SymPy can tell, and the environment then asks a sandboxed judge (`envs.sandbox.judge`).
 """
 
 import re
@@ -82,7 +83,9 @@ def number_of(value: str | int | float) -> Fraction | None:
 
 
 def decode_answer(code: Any) -> Answer | None:
-    """The answer a child wrote (see `envs.sandbox.program.encode`); None if it is not of that form: it may lie."""
+    """The answer a child wrote (see `envs.sandbox.program.encode`); None if it is not of that form: it
+    may lie.
+    """
     if not isinstance(code, Mapping) or not isinstance(code.get("text"), str):
         return None
     kind, text = code.get("kind"), code["text"]

@@ -1,7 +1,7 @@
 """What every environment shares: the task, the outcome and the protocol.
 
-An environment plays the part of `Env` in the paper (section 2, equation 1): it runs a symbolic solution and says
-whether it gives the task's answer. Nothing here knows of models or devices.
+An environment plays the part of `Env` in the paper (section 2, equation 1): it runs a symbolic solution and
+says whether it gives the task's answer. Nothing here knows of models or devices.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,8 @@ class EnvironmentFailure(RuntimeError):
 class Task:
     """One problem `x` with its checkable answer `y`.
 
-    `context` is further text that belongs to the question; `meta` is whatever a data set wants to carry along.
+    `context` is further text that belongs to the question; `meta` is whatever a data set wants to carry
+    along.
     """
 
     id: str
@@ -36,7 +37,8 @@ class Outcome:
     """What became of one program.
 
     kind: "correct" or "wrong" (it gave an answer), "error" (it raised, was killed or gave none), "timeout",
-        "invalid" (not a program of the expected form), "infrastructure" (the environment failed twice: no verdict).
+        "invalid" (not a program of the expected form), "infrastructure" (the environment failed twice: no
+        verdict).
     value: the answer it gave, JSON-able; None if there is none.
     output: what it printed, cut to the environment's bound.
     error: one line for a reader, empty if there is nothing to say.

@@ -1,10 +1,11 @@
 """A pool of worker processes: jobs in, answers out by ticket, dead workers replaced.
 
-Everything happens inside `submit` and `wait` of the calling thread: no thread, no shared memory, no file. A pool is
-for one thread at a time.
+Everything happens inside `submit` and `wait` of the calling thread: no thread, no shared memory, no file. A
+pool is for one thread at a time.
 """
 
 import logging
+import os
 import select
 import time
 import weakref
@@ -45,7 +46,7 @@ class Pool:
         self.layers: tuple[str, ...] | None = None
         self._workers: list[Worker] = []
         # Also when the pool is forgotten or the interpreter exits. Holds the list, not the pool.
-        self._finalizer = weakref.finalize(self, _stop, self._workers)
+        self._finalizer = weakref.finalize(self, _stop, self._workers, os.getpid())
         for _ in range(size):
             self._workers.append(Worker(_LAUNCHER, settings.to_json()))
 
@@ -92,7 +93,9 @@ class Pool:
         self._finalizer()
 
     def _pump(self, timeout_s: float) -> None:
-        """Moves bytes for at most `timeout_s`, then deals with what arrived and with workers that died or hang."""
+        """Moves bytes for at most `timeout_s`, then deals with what arrived and with workers that died or
+        hang.
+        """
         watch = select.poll()
         by_handle: dict[int, Worker] = {}
         for worker in self._workers:
@@ -103,6 +106,8 @@ class Pool:
                 watch.register(worker.jobs_handle, select.POLLOUT)
         for handle, _ in watch.poll(timeout_s * 1000):
             worker = by_handle[handle]
+            if worker not in self._workers:  # replaced in this round; its handles may be another's by now
+                continue
             if handle == worker.jobs_handle:
                 worker.write()
             else:
@@ -139,7 +144,9 @@ class Pool:
         if self.layers is not None:
             return
         missing = missing_for_full(layers)
-        told = "; ".join(f"{layer} ({LAYERS.get(layer, 'the combination')}): {why}" for layer, why in reasons.items())
+        told = "; ".join(
+            f"{layer} ({LAYERS.get(layer, 'the combination')}): {why}" for layer, why in reasons.items()
+        )
         if missing and self._settings.protection == "full":
             self.close()
             raise EnvironmentFailure(
@@ -160,14 +167,16 @@ class Pool:
             waits = worker.is_ready and bool(worker.assigned)
             limit = self._settings.time_limit_s + _SILENCE_S if waits else _START_LIMIT_S
             if (waits or not worker.is_ready) and now - worker.busy_since > limit:
-                self._receive(worker)  # the parent may have been away for long: the answer may lie in the pipe
+                self._receive(
+                    worker
+                )  # the parent may have been away for long: the answer may lie in the pipe
                 if worker in self._workers and now - worker.busy_since > limit:
                     self._replace(worker, f"did not answer within {limit:.0f} s")
 
     def _replace(self, worker: Worker, what: str) -> None:
         """Starts another worker; the job it was at is tried once more, those behind it are as new."""
         self._workers.remove(worker)
-        worker.process.kill()
+        worker.ask_to_stop()
         worker.wait()
         _LOG.warning("a sandbox worker %s (exit status %s) and is replaced", what, worker.process.returncode)
         if not worker.is_ready:
@@ -204,7 +213,9 @@ class Pool:
             worker.give(ticket, self._jobs[ticket].payload)
 
 
-def _stop(workers: list[Worker]) -> None:
+def _stop(workers: list[Worker], owner: int) -> None:
+    if os.getpid() != owner:  # a fork of the owner has ended: the workers are not its own
+        return
     for worker in workers:
         worker.ask_to_stop()
     for worker in workers:

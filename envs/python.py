@@ -1,8 +1,10 @@
-"""The Python environment: programs of the math domain, run in a kernel-enforced sandbox, judged by their answer.
+"""The Python environment: programs of the math domain, run in a kernel-enforced sandbox, judged by their
+answer.
 
-A program defines `solution()` (imports and helpers above it are fine) or sets `result`; a fenced block around it is
-taken off. The right answer never reaches the process that runs the program: this side compares, and asks a second
-kind of worker, which never runs programs, where only mathematics can tell (LaTeX).
+A program defines `solution()` (imports and helpers above it are fine) or sets `result`; a fenced block
+around it is taken off. The right answer never reaches the process that runs the program: this side
+compares, and asks a second kind of worker, which never runs programs, where only mathematics can tell
+(LaTeX).
 """
 
 import json
@@ -10,8 +12,8 @@ import math
 import re
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
-from fractions import Fraction
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +21,7 @@ from envs.answers import Answer, decode_answer, number_of, quick_compare
 from envs.base import Outcome, Task
 from envs.pool import Pool
 from envs.sandbox import judge, program
-from envs.sandbox.settings import PROTECTIONS, Protection, SandboxSettings
+from envs.sandbox.settings import LAYERS, PROTECTIONS, Protection, SandboxSettings
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _ERROR_LIMIT = 500
@@ -29,7 +31,9 @@ _LOOK_AHEAD_PER_WORKER = 8
 
 
 def extract_program(text: str) -> str:
-    """The body of the first fenced block of `text` (also one that never closes), else the whole text; stripped."""
+    """The body of the first fenced block of `text` (also one that never closes), else the whole text;
+    stripped.
+    """
     match = _FENCE.search(text)
     return (match.group(1) if match else text).strip()
 
@@ -37,11 +41,12 @@ def extract_program(text: str) -> str:
 class PythonEnvironment:
     """Runs Python programs in `workers` sandboxed processes.
 
-    time_limit_s: wall-clock seconds each program gets.
-    memory_limit_mb: mebibytes a program may use beyond what the preloaded packages take.
-    output_limit: bytes of stdout kept; a program that writes more is ended ("error").
-    sandbox: "full" (raises EnvironmentFailure if this host cannot confine programs), "best" (whatever the host has,
+    time_limit_s: wall-clock seconds each program gets. memory_limit_mb: mebibytes a program may use beyond
+    what the preloaded packages take. output_limit: bytes of stdout kept; a program that writes more is
+    ended ("error"). sandbox: "full" (raises EnvironmentFailure if this host cannot confine programs),
+    "best" (whatever the host has,
         with a warning), "none" (trusted programs only).
+    without: sandbox layers to leave out although the host has them (see `envs.sandbox.settings.LAYERS`).
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class PythonEnvironment:
         memory_limit_mb: int = 512,
         output_limit: int = 16_384,
         sandbox: Protection = "full",
+        without: Sequence[str] = (),
     ) -> None:
         for name, number in (
             ("workers", workers),
@@ -62,20 +68,22 @@ class PythonEnvironment:
                 raise ValueError(f"{name} must be positive and finite, not {number!r}")
         if sandbox not in PROTECTIONS:
             raise ValueError(f"sandbox must be one of {', '.join(PROTECTIONS)}, not {sandbox!r}")
+        if unknown := set(without) - set(LAYERS):
+            raise ValueError(
+                f"without names no sandbox layer: {sorted(unknown)}; layers are {', '.join(LAYERS)}"
+            )
         self._look_ahead = _LOOK_AHEAD_PER_WORKER * workers
-        self._sandbox = sandbox
         self._judge: Pool | None = None
-        self._pool = Pool(
-            workers,
-            SandboxSettings(
-                "envs.sandbox.program:run",
-                program.PRELOAD,
-                time_limit_s,
-                memory_limit_mb,
-                output_limit,
-                sandbox,
-            ),
+        self._settings = SandboxSettings(
+            action="envs.sandbox.program:run",
+            preload=program.PRELOAD,
+            time_limit_s=time_limit_s,
+            memory_limit_mb=memory_limit_mb,
+            output_limit=output_limit,
+            protection=sandbox,
+            without=tuple(without),
         )
+        self._pool = Pool(workers, self._settings)
         try:
             self.layers = self._pool.wait_for_layers()
         except BaseException:
@@ -83,7 +91,9 @@ class PythonEnvironment:
             raise
 
     def execute(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Outcome]:
-        """One outcome per (task, program), in order. Reads at most 8 programs per worker ahead of what it yielded."""
+        """One outcome per (task, program), in order. Reads at most 8 programs per worker ahead of what it
+        yielded.
+        """
         waiting: deque[tuple[Task, int]] = deque()
         source, exhausted = iter(programs), False
         try:
@@ -125,7 +135,9 @@ class PythonEnvironment:
         self.close()
 
     def _outcome(self, task: Task, message: dict[str, Any]) -> Outcome:
-        """The parent's reading of what the zygote reports; `message["answer"]` was written by untrusted code."""
+        """The parent's reading of what the zygote reports; `message["answer"]` was written by untrusted
+        code.
+        """
         status, seconds = message["status"], message["seconds"]
         output = message.get("output", "")
         if status in ("infrastructure", "unconfined"):
@@ -154,8 +166,12 @@ class PythonEnvironment:
     def _ask_judge(self, answer: Answer, right: str) -> tuple[bool, str]:
         """Whether they are the same mathematics, and why that could not be told if it could not."""
         if self._judge is None:
-            settings = SandboxSettings(
-                "envs.sandbox.judge:run", judge.PRELOAD, _JUDGE_LIMIT_S, _JUDGE_MEMORY_MB, 4096, self._sandbox
+            settings = replace(
+                self._settings,
+                action="envs.sandbox.judge:run",
+                preload=judge.PRELOAD,
+                time_limit_s=_JUDGE_LIMIT_S,
+                memory_limit_mb=_JUDGE_MEMORY_MB,
             )
             self._judge = Pool(1, settings)
         number = None if answer.number is None else str(answer.number)
@@ -167,7 +183,9 @@ class PythonEnvironment:
 
 
 def compare(value: str | int | float, answer: str | int | float) -> bool:
-    """Whether `value` is `answer` by the environment's rules. One-off: starts and ends a judge if LaTeX needs it."""
+    """Whether `value` is `answer` by the environment's rules. One-off: starts and ends a judge if LaTeX
+    needs it.
+    """
     given = Answer(str(value), number_of(value))
     equal = quick_compare(given, answer)
     if equal is None:
@@ -188,4 +206,5 @@ def _said(line: str) -> dict[str, Any]:
 def _ending(code: int) -> str:
     if code >= 0:
         return f"the program exited with status {code} before it gave an answer"
-    return f"the program was killed by {signal.Signals(-code).name}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"the program was killed by {known.get(-code, f'signal {-code}')}"

@@ -12,8 +12,8 @@ ENVIRONMENTS = {"python": ("envs.python", "PythonEnvironment")}
 def make(name: str, **options: Any) -> Environment:
     """The environment called `name`; `options` are those of its class.
 
-    Raises ValueError for an unknown name, TypeError for an unknown option and EnvironmentFailure if the host cannot
-    run it as asked.
+    Raises ValueError for an unknown name, TypeError for an unknown option and EnvironmentFailure if the
+    host cannot run it as asked.
     """
     if name not in ENVIRONMENTS:
         raise ValueError(f"unknown environment {name!r}: choose one of {', '.join(sorted(ENVIRONMENTS))}")

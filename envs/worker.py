@@ -76,7 +76,9 @@ class Worker:
             self._outgoing.clear()
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """All that has arrived. Raises EOFError when the worker is gone and everything it said has been read."""
+        """All that has arrived. Raises EOFError when the worker is gone and everything it said has been
+        read.
+        """
         while True:
             try:
                 piece = os.read(self.answers_handle, _PIECE)

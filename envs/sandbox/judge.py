@@ -1,7 +1,8 @@
-"""Whether two mathematical texts mean the same, by math-verify and SymPy, in a sandboxed child of a zygote of its own.
+"""Whether two mathematical texts mean the same, by math-verify and SymPy, in a sandboxed child of a zygote
+of its own.
 
-A text such as `10^{10^8}` can keep SymPy busy for hours, so the comparison has the time and memory limits of a program.
-Programs never run in this zygote's children: it knows the right answers.
+A text such as `10^{10^8}` can keep SymPy busy for hours, so the comparison has the time and memory limits
+of a program. Programs never run in this zygote's children: it knows the right answers.
 """
 
 import json
@@ -20,8 +21,15 @@ def run(payload: dict[str, Any]) -> bytes:
     return (json.dumps({"equal": equal}) + "\n").encode("ascii")
 
 
+def warm_up() -> None:
+    """Loads the LaTeX grammar before the first comparison."""
+    if not same_mathematics("\\frac{\\sqrt{4}}{4}", None, "0.5"):
+        raise RuntimeError("math-verify does not find that sqrt(4)/4 is 0.5")
+
+
 def same_mathematics(value: str, number: Fraction | None, answer: str) -> bool:
-    """Equal as numbers within the tolerance of `envs.answers`, or equal to math-verify; unreadable text is not.
+    """Equal as numbers within the tolerance of `envs.answers`, or equal to math-verify; unreadable text is
+    not.
 
     `number` is what `value` is worth if that is known already.
     """

@@ -1,7 +1,8 @@
-"""Landlock: which files a process and all its descendants may read; everything else on the file system is refused.
+"""Landlock: which files a process and all its descendants may read; everything else on the file system is
+refused.
 
-Needs no privilege beyond no_new_privs. System call numbers 444 to 446 and the structures are the same on every
-architecture (kernel documentation, userspace-api/landlock).
+Needs no privilege beyond no_new_privs. System call numbers 444 to 446 and the structures are the same on
+every architecture (kernel documentation, userspace-api/landlock).
 """
 
 import ctypes
@@ -48,7 +49,9 @@ def _allow_reading(ruleset: int, path: str) -> None:
 
 
 def restrict_reading_to(paths: Iterable[str]) -> None:
-    """From now on only `paths` and what is beneath them can be opened, for reading; no TCP, no signals outwards."""
+    """From now on only `paths` and what is beneath them can be opened, for reading; no TCP, no signals
+    outwards.
+    """
     attributes = _handled(landlock_version())
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     ruleset = syscall("landlock ruleset", _CREATE_RULESET, buffer, len(attributes), 0)

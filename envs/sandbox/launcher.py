@@ -1,8 +1,8 @@
 """First process of a worker: finds the sandbox's layers, separates itself, forks the zygote and watches.
 
-It lives exactly as long as its parent and its zygote: the parent's death (seen through a pidfd, so that `kill -9` and
-threads in the parent do not matter), the zygote's death or SIGTERM end the whole worker. It ignores SIGINT: Ctrl-C is
-for the parent, which then closes its pool.
+It lives exactly as long as its parent and its zygote: the parent's death (seen through a pidfd, so that
+`kill -9` and threads in the parent do not matter), the zygote's death or SIGTERM end the whole worker. It
+ignores SIGINT: Ctrl-C is for the parent, which then closes its pool.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 
 from envs import frames
 from envs.sandbox import linux, lockdown, namespaces, zygote
-from envs.sandbox.settings import SandboxSettings, missing_for_full
+from envs.sandbox.settings import LAYERS, SandboxSettings, missing_for_full
 
 
 def main(arguments: list[str]) -> int:
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     if os.getppid() != parent:  # it died before the line above, and its number may be someone else's now
         return 1
     jobs, answers = _take_over_pipes()
-    layers, reasons = ([], {}) if settings.protection == "none" else lockdown.find_layers()
+    layers, reasons = lockdown.find_layers(_wanted(settings))
     missing = missing_for_full(layers)
     frames.write(answers, {"layers": layers, "reasons": reasons})
     if settings.protection == "full" and missing:
@@ -40,8 +40,16 @@ def main(arguments: list[str]) -> int:
     return _watch(parent_handle, child)
 
 
+def _wanted(settings: SandboxSettings) -> list[str]:
+    if settings.protection == "none":
+        return []
+    return [layer for layer in LAYERS if layer not in settings.without]
+
+
 def _take_over_pipes() -> tuple[int, int]:
-    """Moves the job and answer pipes off 0 and 1, where programs would find them; /dev/null takes their place."""
+    """Moves the job and answer pipes off 0 and 1, where programs would find them; /dev/null takes their
+    place.
+    """
     jobs, answers = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

@@ -1,6 +1,7 @@
 """The few Linux system calls that Python 3.11 does not wrap. Every function raises OSError on failure.
 
-Constants are those of the kernel's uapi headers (`linux/prctl.h`, `linux/sched.h`, `linux/mount.h`, `linux/capability.h`).
+Constants are those of the kernel's uapi headers (`linux/prctl.h`, `linux/sched.h`, `linux/mount.h`,
+`linux/capability.h`).
 """
 
 import ctypes
@@ -48,7 +49,7 @@ def _text(value: str | None) -> bytes | None:
     return None if value is None else os.fsencode(value)
 
 
-def syscall(what: str, number: int, *arguments: int | bytes | None | ctypes.Array[ctypes.c_char]) -> int:
+def syscall(what: str, number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """Raw system call; `what` names it in errors."""
     wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     return _checked(what, _libc.syscall(ctypes.c_long(number), *wide))

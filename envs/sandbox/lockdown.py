@@ -1,8 +1,8 @@
 """Puts a process into the sandbox, layer by layer, and finds out beforehand which layers this host has.
 
-Order matters: namespaces before the process forks its zygote, the private root while still allowed to mount,
-no_new_privs before Landlock, Landlock before privileges go (it opens the folders), seccomp last and in the child only
-(the zygote itself still has to fork and kill).
+Order matters: namespaces before the process forks its zygote, the private root while still allowed to
+mount, no_new_privs before Landlock, Landlock before privileges go (it opens the folders), seccomp last and
+in the child only (the zygote itself still has to fork and kill).
 """
 
 import json
@@ -11,7 +11,8 @@ import resource
 import site
 import socket
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from envs.sandbox import landlock, linux, namespaces, seccomp
 
@@ -20,7 +21,9 @@ _STACK_BYTES = 8 << 20
 
 
 def python_paths() -> list[str]:
-    """The folders and files a program may read: Python's libraries, the shared objects loaded so far, time zones."""
+    """The folders and files a program may read: Python's libraries, the shared objects loaded so far,
+    time zones.
+    """
     paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     paths.update(site.getsitepackages())
     with open("/proc/self/maps") as maps:
@@ -63,7 +66,9 @@ def _readable_by_others(paths: list[str]) -> bool:
 
 
 def limit_resources(time_limit_s: float, memory_bytes: int) -> None:
-    """The kernel's own limits for one child; `memory_bytes` of address space include what the zygote holds."""
+    """The kernel's own limits for one child; `memory_bytes` of address space include what the zygote
+    holds.
+    """
     seconds = int(time_limit_s) + 2
     for name, soft, hard in (
         ("AS", memory_bytes, memory_bytes),
@@ -84,32 +89,42 @@ def limit_resources(time_limit_s: float, memory_bytes: int) -> None:
         resource.setrlimit(which, (soft, hard))
 
 
-def find_layers() -> tuple[list[str], dict[str, str]]:
-    """Which layers hold on this host, each tried for real in a process of its own; and why the others do not.
+def find_layers(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Which of `wanted` hold on this host, each tried for real in a process of its own; and why the others
+    do not.
 
-    The whole combination is tried again at the end, and what it must prevent is attempted.
+    What works alone is then tried together, and what it must prevent is attempted; a combination that does
+    not hold is tried again without the mounts and namespaces.
     """
     found: list[str] = []
     missing: dict[str, str] = {}
     paths = python_paths()
-    trials: dict[str, Callable[[], object]] = {
-        "namespaces": namespaces.enter_namespaces,
-        "no_new_privs": linux.set_no_new_privs,
-        "private_root": lambda: (namespaces.enter_namespaces(), namespaces.enter_private_root(paths)),
-        "landlock": lambda: (linux.set_no_new_privs(), landlock.restrict_reading_to(paths)),
-        "unprivileged": lambda: _drop_privileges(paths),
-        "seccomp": lambda: (linux.set_no_new_privs(), linux.install_seccomp(seccomp.build_filter())),
-    }
-    for layer, attempt in trials.items():
-        reason = _try(attempt)
+    for layer in wanted:
+        reason = _try(partial(_enter_alone, layer, paths))
         if reason:
             missing[layer] = reason
         else:
             found.append(layer)
-    reason = _try(lambda: _prove(found, paths))
-    if reason:
-        return [], {**missing, "all together": reason}
-    return found, missing
+    if "namespaces" not in found and "private_root" in found:
+        found.remove("private_root")  # mounts of its own need the namespace
+    for layers in (found, [layer for layer in found if layer not in ("private_root", "namespaces")]):
+        reason = _try(partial(_prove, layers, paths))
+        if not reason:
+            return layers, missing
+        missing[" + ".join(layers)] = reason
+    return [], missing
+
+
+def _enter_alone(layer: str, paths: list[str]) -> None:
+    """The one layer, with what it cannot do without."""
+    if layer in ("namespaces", "private_root"):
+        namespaces.enter_namespaces()
+    if layer in ("no_new_privs", "landlock", "seccomp"):
+        linux.set_no_new_privs()
+    if layer in ("private_root", "landlock", "unprivileged"):
+        lock_down([layer], paths)
+    if layer == "seccomp":
+        linux.install_seccomp(seccomp.build_filter())
 
 
 def _prove(layers: list[str], paths: list[str]) -> None:

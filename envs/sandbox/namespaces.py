@@ -1,7 +1,9 @@
-"""Own namespaces (network, processes, IPC, host name, mounts) and a private root that holds Python and nothing else.
+"""Own namespaces (network, processes, IPC, host name, mounts) and a private root that holds Python and
+nothing else.
 
-Root unshares directly; anyone else through a user namespace. After `enter_private_root` the host's files do not exist
-for the process, whoever it is, and a Python installed under a private home becomes readable to an unprivileged user.
+Root unshares directly; anyone else through a user namespace. After `enter_private_root` the host's files do
+not exist for the process, whoever it is, and a Python installed under a private home becomes readable to an
+unprivileged user.
 """
 
 import os
@@ -25,7 +27,9 @@ _ROOT_CANDIDATES = ("/tmp", "/mnt", "/run", "/var")
 
 
 def enter_namespaces() -> None:
-    """Separates the calling process, which must have one thread; the process namespace holds for its children."""
+    """Separates the calling process, which must have one thread; the process namespace holds for its
+    children.
+    """
     user, group = os.geteuid(), os.getegid()
     if user == 0:
         linux.unshare(_SEPARATE)

@@ -1,9 +1,9 @@
 """The system calls a program may make: an allow-list, compiled to the kernel's classic BPF.
 
-A pure computation needs memory, clocks, reading (which files is Landlock's and the private root's business) and
-threads. All else (sockets, new processes, exec, signals to others, ptrace, mounts, keys, bpf, io_uring, writing files)
-answers EPERM, so the program sees an ordinary PermissionError. Own assembler, because the filter is forty lines and so
-needs no library on the host; numbers from the kernel's syscall tables.
+A pure computation needs memory, clocks, reading (which files is Landlock's and the private root's business)
+and threads. All else (sockets, new processes, exec, signals to others, ptrace, mounts, keys, bpf, io_uring,
+writing files) answers EPERM, so the program sees an ordinary PermissionError. Own assembler, because the
+filter is forty lines and so needs no library on the host; numbers from the kernel's syscall tables.
 """
 
 import errno
@@ -11,7 +11,8 @@ import os
 import platform
 import struct
 
-# name: (x86_64, aarch64); None where an architecture has no such call. Most frequent first: BPF scans in order.
+# name: (x86_64, aarch64); None where an architecture has no such call. Most frequent first: BPF scans in
+# order.
 _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "read": (0, 63),
     "write": (1, 64),
@@ -91,7 +92,8 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "rt_sigtimedwait": (128, 137),
     "rt_sigpending": (127, 136),
 }
-# These have older twins that the C library falls back to when they "do not exist"; their arguments are out of BPF's sight.
+# These have older twins that the C library falls back to when they "do not exist"; their arguments are out
+# of BPF's sight.
 _ABSENT = {"clone3": (435, 435), "openat2": (437, 437), "faccessat2": (439, 439), "close_range": (436, 436)}
 _OPEN, _OPENAT = (2, None), (257, 56)
 _CLONE, _PRLIMIT, _FCNTL = (56, 220), (302, 261), (72, 25)
@@ -138,7 +140,9 @@ def _one_of(argument: int, values: tuple[int, ...]) -> bytes:
 
 
 def build_filter(machine: str | None = None) -> bytes:
-    """The BPF program for `machine` (default: this one). Raises OSError for an architecture without a table."""
+    """The BPF program for `machine` (default: this one). Raises OSError for an architecture without a
+    table.
+    """
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
         raise OSError(f"seccomp: no system call table for {machine} (have {', '.join(_ARCHITECTURES)})")

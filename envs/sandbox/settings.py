@@ -27,6 +27,7 @@ class SandboxSettings:
     preload: modules imported once, before any job.
     protection: "full" refuses to start without what `missing_for_full` names; "best" takes what there is;
         "none" only limits time, memory and output: for programs one trusts.
+    without: layers left out although the host may have them.
     """
 
     action: str
@@ -35,6 +36,7 @@ class SandboxSettings:
     memory_limit_mb: int
     output_limit: int
     protection: Protection
+    without: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -42,13 +44,14 @@ class SandboxSettings:
     @classmethod
     def from_json(cls, text: str) -> Self:
         fields = json.loads(text)
-        return cls(**{**fields, "preload": tuple(fields["preload"])})
+        return cls(**{**fields, "preload": tuple(fields["preload"]), "without": tuple(fields["without"])})
 
 
 def missing_for_full(layers: Collection[str]) -> list[str]:
     """Which necessary protections `layers` lacks; empty if it may be called full.
 
-    Files are safe behind Landlock or in a private root; either will do. Namespaces are a second wall behind seccomp.
+    Files are safe behind Landlock or in a private root; either will do. Namespaces are a second wall behind
+    seccomp.
     """
     missing = [layer for layer in ("no_new_privs", "unprivileged", "seccomp") if layer not in layers]
     if "landlock" not in layers and "private_root" not in layers:

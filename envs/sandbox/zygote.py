@@ -1,9 +1,11 @@
 """Second process of a worker: warm and locked in; forks one child per job and sees it to its end.
 
-The child's action writes one line of JSON to a pipe of its own. Whatever else happens (exit, crash, endless loop, too
-much output) is told to the parent as it is; what it means is the parent's to say, as the child may lie.
+The child's action writes one line of JSON to a pipe of its own. Whatever else happens (exit, crash, endless
+loop, too much output) is told to the parent as it is; what it means is the parent's to say, as the child
+may lie.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -57,8 +59,9 @@ def _prepare(settings: SandboxSettings, layers: list[str]) -> _Child:
     """Imports, then locks this process in; children inherit all of it."""
     for name in settings.preload:
         importlib.import_module(name)
-    module, function = settings.action.split(":")
-    action = getattr(importlib.import_module(module), function)
+    name, function = settings.action.split(":")
+    module = importlib.import_module(name)
+    module.warm_up()
     null = os.open(os.devnull, os.O_RDWR)
     memory = _address_space() + (settings.memory_limit_mb << 20)
     _be_killed_first()
@@ -73,7 +76,7 @@ def _prepare(settings: SandboxSettings, layers: list[str]) -> _Child:
     gc.collect()
     gc.freeze()  # so that a collection in a child does not copy the zygote's pages
     program = seccomp.build_filter() if "seccomp" in layers else None
-    return _Child(action, program, settings.time_limit_s, memory, null)
+    return _Child(getattr(module, function), program, settings.time_limit_s, memory, null)
 
 
 def _is_below(entry: str, paths: list[str]) -> bool:
@@ -87,12 +90,15 @@ def _address_space() -> int:
 
 def _be_killed_first() -> None:
     """Children inherit a high OOM score, so that the kernel spares the trainer beside them."""
-    with open("/proc/self/oom_score_adj", "w") as file:
+    # A courtesy, not a wall: some containers mount /proc read-only.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("800")
 
 
 def _run(child: _Child, payload: dict[str, Any], output_limit: int) -> dict[str, Any]:
-    """One job in one child: {"status", "answer", "output", "code", "seconds"}; the child is dead and reaped after."""
+    """One job in one child: {"status", "answer", "output", "code", "seconds"}; the child is dead and
+    reaped after.
+    """
     answer_read, answer_write = os.pipe()
     output_read, output_write = os.pipe()
     start = time.monotonic()
