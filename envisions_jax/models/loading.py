@@ -161,9 +161,7 @@ def _check_vocabulary(config: LlamaConfig, tokenizer: Tokenizer | None, path: Pa
 
 
 def _from_hub(name: str) -> Path:
-    import httpx
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     def fetch(patterns: list[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
@@ -172,11 +170,11 @@ def _from_hub(name: str) -> Path:
         folder = fetch([*_TEXT_FILES, "model*.safetensors"])
         if not any(folder.glob("model*.safetensors")):
             folder = fetch([*_TEXT_FILES, "pytorch_model*.bin"])
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except OSError as error:  # all of the hub client's errors are
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"cannot get {name!r} from the Hugging Face hub: {reason} Check the id, the network, and for gated "
-            "models `huggingface-cli login`; or download it elsewhere and give its folder"
+            f"cannot get {name!r} from the Hugging Face hub: {reason} Check the id, the network, and for "
+            "gated models `huggingface-cli login`; or download it elsewhere and give its folder"
         ) from error
     return folder
 

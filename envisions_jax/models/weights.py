@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from flax.typing import PathParts
 from jax.typing import DTypeLike
 
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama, abstract
-
-Path = tuple[str | int, ...]
 
 _PROJECTIONS = {
     ("attention", "query"): "self_attn.q_proj",
@@ -36,12 +35,12 @@ _NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attent
 class Slot:
     """One parameter: its path in our state, its name in Hugging Face's, and whether that is transposed."""
 
-    path: Path
+    path: PathParts
     name: str
     transposed: bool
 
 
-def slot(path: Path) -> Slot:
+def slot(path: PathParts) -> Slot:
     """The place of one parameter of `Llama` in a Hugging Face checkpoint."""
     match path:
         case ("embedding",):
@@ -86,7 +85,7 @@ def assemble(
     """
     graphdef, empty = abstract(config, dtype=dtype, param_dtype=param_dtype)
     wanted = {place.name: (place, variable) for place, variable in slots(empty)}
-    filled: dict[Path, nnx.Variable] = {}
+    filled: dict[PathParts, nnx.Variable] = {}
     for name, array in tensors:
         if _ignored(name, config):
             continue

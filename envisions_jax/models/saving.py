@@ -1,0 +1,103 @@
+"""Writes a model as a Hugging Face folder that transformers, and `load_pretrained`, read back bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import safetensors
+from flax import nnx
+from safetensors.numpy import save_file
+
+from envisions_jax.models.config import LlamaConfig, ModelError
+from envisions_jax.models.weights import named_arrays
+from envisions_jax.tokenizer import Tokenizer
+
+SHARD_BYTES = 5 * 10**9
+
+
+def save_pretrained(
+    folder: str | Path,
+    config: LlamaConfig,
+    params: nnx.State,
+    tokenizer: Tokenizer | None,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Writes weights (in the type they have), config and tokenizer to `folder`, all or nothing.
+
+    A model that is already there is replaced in one step; a reader never sees half of either.
+
+    Raises:
+      ModelError: `folder` holds something that is no model, or cannot be written.
+    """
+    target = Path(folder).absolute()
+    if target.exists() and not _replaceable(target):
+        raise ModelError(
+            f"{target} exists and is not a model's folder; nothing was written: give another name"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the last step is a rename within one file system.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+            fresh = Path(scratch) / "model"
+            fresh.mkdir()
+            _write(fresh, config, params, tokenizer, shard_bytes)
+            if target.exists():
+                os.replace(target, Path(scratch) / "replaced")
+            os.replace(fresh, target)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"cannot save the model to {target}: {error}") from error
+
+
+def _replaceable(target: Path) -> bool:
+    return target.is_dir() and ((target / "config.json").exists() or not any(target.iterdir()))
+
+
+def _write(
+    folder: Path, config: LlamaConfig, params: nnx.State, tokenizer: Tokenizer | None, shard_bytes: int
+) -> None:
+    dtype = jax.tree.leaves(params)[0].dtype.name
+    description = config.to_hf() | {"dtype": dtype, "torch_dtype": dtype}
+    (folder / "config.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    _write_weights(folder, params, shard_bytes)
+    if tokenizer is not None:
+        tokenizer.save(folder)
+
+
+def _write_weights(folder: Path, params: nnx.State, shard_bytes: int) -> None:
+    """One file, or numbered shards with an index where it would be larger than `shard_bytes`."""
+    total = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    if total <= shard_bytes:
+        save_file(dict(named_arrays(params)), folder / "model.safetensors", metadata={"format": "pt"})
+        return
+    written: list[list[str]] = []
+    for number, shard in enumerate(_shards(params, shard_bytes), start=1):
+        # Their count is known only when the last is written: rename then.
+        save_file(shard, folder / f"{number}.safetensors", metadata={"format": "pt"})
+        written.append(list(shard))
+    weight_map: dict[str, str] = {}
+    for number, names in enumerate(written, start=1):
+        file = f"model-{number:05d}-of-{len(written):05d}.safetensors"
+        os.replace(folder / f"{number}.safetensors", folder / file)
+        weight_map |= dict.fromkeys(names, file)
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _shards(params: nnx.State, shard_bytes: int) -> Iterator[dict[str, np.ndarray]]:
+    shard: dict[str, np.ndarray] = {}
+    size = 0
+    for name, array in named_arrays(params):
+        if shard and size + array.nbytes > shard_bytes:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = array
+        size += array.nbytes
+    yield shard

@@ -1,0 +1,340 @@
+"""The policy π: a LLaMA with its tokenizer, that samples, searches and scores. The public API.
+
+    policy = Policy.from_pretrained("smollm2-135m")
+    [candidates] = policy.generate(["2 + 2 ="], k=5, temperature=0.7, max_new_tokens=8)
+    [log_probs] = policy.score(["2 + 2 ="], [[" 4", " 5"]])
+
+The loop uses nothing else of the model. A policy is immutable: training makes another, by `with_params`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.typing import PathParts
+from jaxtyping import Array, Float, Int
+
+from envisions_jax.models import loading, saving
+from envisions_jax.models.attention import CausalAttention
+from envisions_jax.models.config import LlamaConfig, ModelError
+from envisions_jax.models.llama import Llama
+from envisions_jax.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from envisions_jax.sampling.results import Beam, Generation
+    from envisions_jax.sampling.sampler import Sampler
+
+Text = str | Sequence[int]  # a text, or its tokens
+DTypeName = Literal["auto", "float32", "bfloat16"]
+
+
+class Policy:
+    """A model (`graphdef`, `params`), its `config`, and its `tokenizer` (None: use it with tokens only)."""
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        graphdef: nnx.GraphDef[Llama],
+        params: nnx.State,
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        self.config = config
+        self.graphdef = graphdef
+        self.params = params
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id_or_alias: str | Path,
+        dtype: DTypeName = "auto",
+        *,
+        param_dtype: Literal["float32", "bfloat16"] = "float32",
+    ) -> Policy:
+        """Loads a LLaMA.
+
+        Args:
+          path_or_id_or_alias: a Hugging Face folder or id, a ``.gguf`` file, or "smollm2-135m".
+          dtype: what is computed in; "auto" is float32 on CPU (where bfloat16 is slower), else bfloat16.
+          param_dtype: what weights are kept in; "bfloat16" halves the memory of a model that is not trained.
+
+        Raises:
+          ModelError (a ValueError): not found, no network, incomplete, damaged, or not a LLaMA.
+        """
+        loaded = loading.load_pretrained(
+            path_or_id_or_alias,
+            dtype=_compute_dtype(dtype),
+            param_dtype=_named_dtype("param_dtype", param_dtype),
+        )
+        return cls(loaded.config, loaded.graphdef, loaded.params, loaded.tokenizer)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes a Hugging Face folder that transformers loads too; reading it back gives the same bits.
+
+        Raises:
+          ModelError: the folder holds something that is no model, or cannot be written.
+        """
+        saving.save_pretrained(folder, self.config, self.params, self.tokenizer)
+
+    def with_params(self, params: nnx.State) -> Policy:
+        """The same model with other weights: compiled programs are shared, caches of activations are not.
+
+        Raises:
+          ModelError: `params` are of another shape than this model's.
+        """
+        if _shapes(params) != _shapes(self.params):
+            raise ModelError("with_params: these weights are of another model (names or shapes differ)")
+        return Policy(self.config, self.graphdef, params, self.tokenizer)
+
+    @property
+    def model(self) -> Llama:
+        """The module itself, for use inside a jitted function or for looking at it."""
+        return nnx.merge(self.graphdef, self.params)
+
+    @functools.cached_property
+    def dtype(self) -> jnp.dtype:
+        """What the model computes in."""
+        return jnp.dtype(self.model.dtype)
+
+    @functools.cached_property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Every token that ends a text: the tokenizer's EOS, and those the model's config names."""
+        own = self.tokenizer.eos_id if self.tokenizer is not None else None
+        ids = (*(() if own is None else (own,)), *self.config.eos_token_ids)
+        return tuple(dict.fromkeys(ids))
+
+    def logits(self, tokens: Int[Array, "b t"] | Int[np.ndarray, "b t"]) -> Float[Array, "b t v"]:
+        """Logits after every token, in float32; for looking at, not for long inputs.
+
+        Padding on the right is harmless: no token sees a later one.
+        """
+        tokens = jnp.asarray(tokens)
+        self._check_length("tokens", tokens.shape[1])
+        return _logits(self.graphdef, self.params, tokens)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of a completion's tokens; empty where there is no tokenizer."""
+        return "" if self.tokenizer is None else self.tokenizer.decode(tokens)
+
+    def generate(
+        self,
+        prompts: Sequence[Text],
+        *,
+        k: int = 1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_new_tokens: int = 128,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        ids: Sequence[int | str] | None = None,
+        slots: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Generation]]:
+        """Samples `k` candidates for each prompt.
+
+        The same seed gives the same candidates, whatever else is in the call and in whatever order
+        (on CPU in float32): the random stream of a candidate depends on (seed, its prompt's id, its number).
+
+        Args:
+          prompts: texts, or tokens (taken as they are: no BOS is added).
+          temperature: 0 takes the most likely token. top_p: the nucleus, in (0, 1].
+          max_new_tokens: also bounded by what the model's context leaves after the prompt.
+          stop: texts that end a candidate; `text` is cut before them.
+          ids: name the random stream of each prompt; by default its tokens do, so that equal prompts get
+            equal candidates.
+          slots: how many candidates are decoded side by side.
+          progress: told how many more candidates are done.
+
+        Returns:
+          For each prompt its `k` candidates: text, tokens, per-token log-probs (temperature 1, full
+          vocabulary), and why it ended ("eos" | "stop" | "length").
+
+        Raises:
+          ValueError: an argument that cannot be meant; it names the argument and its value.
+        """
+        from envisions_jax.sampling.sampler import Decoding
+
+        _check(k >= 1, "k", k, "ask for at least one candidate for each prompt")
+        _check(temperature >= 0, "temperature", temperature, "give 0 (greedy) or more")
+        _check(0 < top_p <= 1, "top_p", top_p, "give a number in (0, 1]; 1 is the whole vocabulary")
+        self._check_decoding(max_new_tokens, stop)
+        _check(slots is None or slots >= 1, "slots", slots, "decode at least one candidate at a time")
+        tokens = self._prompt_tokens(prompts, room=1)
+        if ids is not None:
+            _check(
+                len(ids) == len(prompts),
+                "ids",
+                f"{len(ids)} of them",
+                f"give one for each of {len(prompts)} prompts",
+            )
+            names = [f"id:{name}" for name in ids]
+        else:
+            names = [_digest(prompt) for prompt in tokens]
+        decoding = Decoding(k, temperature, top_p, max_new_tokens, tuple(stop), seed)
+        return self._sampler.generate(tokens, names, decoding, slots=slots, progress=progress)
+
+    def beam_search(
+        self,
+        prompts: Sequence[Text],
+        *,
+        beams: int = 2,
+        max_new_tokens: int = 128,
+        stop: Sequence[str] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Beam]]:
+        """For each prompt its `beams` most likely sequences, best first (as transformers' ``num_beams``).
+
+        Raises:
+          ValueError: an argument that cannot be meant; it names the argument and its value.
+        """
+        from envisions_jax.sampling.beam import beam_search
+
+        _check(beams >= 1, "beams", beams, "search with at least one beam")
+        self._check_decoding(max_new_tokens, stop)
+        tokens = self._prompt_tokens(prompts, room=1)
+        return beam_search(
+            self._sampler,
+            tokens,
+            beams=beams,
+            max_new_tokens=max_new_tokens,
+            stop=tuple(stop),
+            progress=progress,
+        )
+
+    def score(
+        self, prompts: Sequence[Text], completions: Sequence[Sequence[Text]], *, eos: bool = False
+    ) -> list[list[np.ndarray]]:
+        """log π of every token of every completion under its prompt (temperature 1, full vocabulary).
+
+        Args:
+          completions: for each prompt a list of texts or tokens. Tokens are scored as they are.
+          eos: append end-of-sequence to those given as text.
+
+        Returns:
+          For each prompt, for each completion, float32 ``[its tokens]``.
+
+        Raises:
+          ValueError: an argument that cannot be meant; it names the argument and its value.
+        """
+        from envisions_jax.sampling.scorer import Scorer
+
+        lengths = f"{len(completions)} lists"
+        _check(
+            len(completions) == len(prompts),
+            "completions",
+            lengths,
+            f"give one for each of {len(prompts)} prompts",
+        )
+        tokens = self._prompt_tokens(prompts, room=0)
+        continued = [[self._completion_tokens(text, eos) for text in group] for group in completions]
+        for prompt, group in zip(tokens, continued, strict=True):
+            longest = max(map(len, group), default=0)
+            self._check_length("prompt and completion", len(prompt) + longest)
+        return Scorer(self, self._sampler).score(tokens, continued)
+
+    @functools.cached_property
+    def _sampler(self) -> Sampler:
+        from envisions_jax.sampling.sampler import Sampler
+
+        return Sampler(self)
+
+    def _prompt_tokens(self, prompts: Sequence[Text], room: int) -> list[list[int]]:
+        _check(not isinstance(prompts, str), "prompts", prompts, "give a list of prompts, even of one")
+        tokens = [
+            self._need_tokenizer().encode(prompt) if isinstance(prompt, str) else self._checked(prompt)
+            for prompt in prompts
+        ]
+        for number, prompt in enumerate(tokens):
+            _check(len(prompt) > 0, f"prompts[{number}]", "an empty prompt", "give at least one token")
+            self._check_length(f"prompts[{number}]", len(prompt) + room)
+        return tokens
+
+    def _completion_tokens(self, completion: Text, eos: bool) -> list[int]:
+        if not isinstance(completion, str):
+            return self._checked(completion)
+        tokens = self._need_tokenizer().encode_completion(completion)
+        if not eos:
+            return tokens
+        _check(
+            len(self.eos_ids) > 0, "eos", eos, "the model names no end-of-sequence token; give tokens instead"
+        )
+        return [*tokens, self.eos_ids[0]]
+
+    def _checked(self, tokens: Sequence[int]) -> list[int]:
+        tokens = [int(token) for token in tokens]
+        for token in tokens:
+            _check(
+                0 <= token < self.config.vocab_size,
+                "token",
+                token,
+                f"ids go up to {self.config.vocab_size - 1}",
+            )
+        return tokens
+
+    def _need_tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise ModelError(
+                "this model has no tokenizer: give tokens instead of text, or add tokenizer files"
+            )
+        return self.tokenizer
+
+    def _check_decoding(self, max_new_tokens: int, stop: Sequence[str]) -> None:
+        _check(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, "ask for at least one token")
+        _check(not isinstance(stop, str), "stop", stop, "give a list of texts, even of one")
+        _check(all(stop), "stop", list(stop), "an empty text would stop everything; leave it out")
+
+    def _check_length(self, what: str, length: int) -> None:
+        context = self.config.max_position_embeddings
+        _check(
+            length <= context,
+            what,
+            f"{length} tokens",
+            f"the model's context is {context} tokens; shorten it",
+        )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(
+    graphdef: nnx.GraphDef[Llama], params: nnx.State, tokens: Int[Array, "b t"]
+) -> Float[Array, "b t v"]:
+    model = nnx.merge(graphdef, params)
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    return model.logits(model(tokens, positions, CausalAttention(positions)))
+
+
+def _check(holds: bool, key: str, value: object, advice: str) -> None:
+    if not holds:
+        raise ValueError(
+            f"{key}: got {value!r}; {advice}"
+            if not isinstance(value, str)
+            else f"{key}: got {value}; {advice}"
+        )
+
+
+def _digest(tokens: Sequence[int]) -> str:
+    """Names a prompt by its content, so that equal prompts have equal random streams."""
+    return "tokens:" + hashlib.sha256(np.asarray(tokens, np.int32).tobytes()).hexdigest()
+
+
+def _compute_dtype(name: str) -> jnp.dtype:
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return _named_dtype("dtype", name)
+
+
+def _named_dtype(key: str, name: str) -> jnp.dtype:
+    choices = "'float32' or 'bfloat16'" + (", or 'auto'" if key == "dtype" else "")
+    _check(name in ("float32", "bfloat16"), key, repr(name), f"give {choices}")
+    return jnp.dtype(name)
+
+
+def _shapes(params: nnx.State) -> dict[PathParts, tuple[int, ...]]:
+    return {path: variable.shape for path, variable in nnx.to_flat_state(params)}
