@@ -31,6 +31,7 @@ from envisions_jax.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from envisions_jax.sampling.results import Beam, Generation
     from envisions_jax.sampling.sampler import Sampler
+    from envisions_jax.sampling.shapes import StageShape
 
 Text = str | Sequence[int]  # a text, or its tokens
 DTypeName = Literal["auto", "float32", "bfloat16"]
@@ -136,6 +137,7 @@ class Policy:
         seed: int = 0,
         ids: Sequence[int | str] | None = None,
         slots: int | None = None,
+        shape: StageShape | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Generation]]:
         """Samples `k` candidates for each prompt.
@@ -151,6 +153,7 @@ class Policy:
           ids: name the random stream of each prompt; by default its tokens do, so that equal prompts get
             equal candidates.
           slots: how many candidates are decoded side by side.
+          shape: `plan_stage` of the stage that this call is a shard of; by default the call is all of it.
           progress: told how many more candidates are done.
 
         Returns:
@@ -179,7 +182,18 @@ class Policy:
         else:
             names = [_digest(prompt) for prompt in tokens]
         decoding = Decoding(k, temperature, top_p, max_new_tokens, tuple(stop), seed)
-        return self._sampler.generate(tokens, names, decoding, slots=slots, progress=progress)
+        return self._sampler.generate(tokens, names, decoding, shape=shape, slots=slots, progress=progress)
+
+    def plan_stage(self, prompts: Sequence[Text], max_new_tokens: int) -> StageShape:
+        """The shapes and the shared prefix for sampling from all of `prompts`, in as many calls as it takes.
+
+        Calls given it (`shape=`) compile nothing anew and compute the shared prefix once; a shard that
+        is sampled again alone gives the same bits as before.
+        """
+        from envisions_jax.sampling.shapes import plan
+
+        self._check_decoding(max_new_tokens, ())
+        return plan(self._prompt_tokens(prompts, room=1), max_new_tokens)
 
     def beam_search(
         self,
@@ -188,6 +202,7 @@ class Policy:
         beams: int = 2,
         max_new_tokens: int = 128,
         stop: Sequence[str] = (),
+        shape: StageShape | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Beam]]:
         """For each prompt its `beams` most likely sequences, best first (as transformers' ``num_beams``).
@@ -206,6 +221,7 @@ class Policy:
             beams=beams,
             max_new_tokens=max_new_tokens,
             stop=tuple(stop),
+            shape=shape,
             progress=progress,
         )
 

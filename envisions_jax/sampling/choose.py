@@ -89,7 +89,7 @@ def _invert_cdf(weights: Float[Array, "b v"], uniform: Float[Array, " b"]) -> In
 
 
 def _first_above(cumulative: Float[Array, "b n"], target: Float[Array, " b"]) -> Int[Array, " b"]:
-    """First index whose cumulative weight exceeds `target`; where rounding left none, the last with weight."""
+    """First index whose cumulative weight exceeds `target`; if rounding left none, the last with weight."""
     index = (cumulative <= target[:, None]).sum(axis=-1)
     last_with_weight = jnp.argmax(cumulative, axis=-1)  # the first index that holds the full sum
     return jnp.minimum(index, last_with_weight)

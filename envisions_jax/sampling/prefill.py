@@ -66,7 +66,7 @@ def prefill_prompts(
     tokens: Int[Array, "b t"],
     lengths: Int[Array, " b"],
 ) -> tuple[Cache, Float[Array, "b v"]]:
-    """The caches ``[b g t c]`` of prompts without their shared prefix, and the logits after the last token."""
+    """The caches ``[b g t c]`` of prompts without their shared prefix, and the logits after each."""
     model = nnx.merge(graphdef, params)
     positions = jnp.broadcast_to(prefix_length + jnp.arange(tokens.shape[1]), tokens.shape)
     attention = _PromptAttention(prefix, prefix_length, positions)

@@ -188,27 +188,32 @@ class _Run:
             yield from self._harvest()
 
     def _candidates(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[_Candidate]]:
-        """Prefills prompts, a batch at a time, and yields the candidates that wait for each batch."""
-        room = self.shape.prompt_length
-        rows = min(max(1, PREFILL_TOKENS // room), -(-len(prompts) // 4) * 4)
-        skip = len(self.shape.prefix)
-        context = self.policy.config.max_position_embeddings
-        for start in range(0, len(prompts), rows):
-            batch = [list(prompt[skip:]) for prompt in prompts[start : start + rows]]
+        """Prefills prompts, a batch at a time, and yields the candidates that wait for each batch.
+
+        Prompts that are the same token for token (refinements of equal candidates) are computed once.
+        """
+        askers: dict[tuple[int, ...], list[int]] = {}
+        for number, prompt in enumerate(prompts):
+            askers.setdefault(tuple(prompt), []).append(number)
+        distinct = list(askers)
+        room, skip = self.shape.prompt_length, len(self.shape.prefix)
+        rows = min(max(1, PREFILL_TOKENS // room), -(-len(distinct) // 4) * 4)
+        for start in range(0, len(distinct), rows):
+            batch = distinct[start : start + rows]
+            own = [list(prompt[skip:]) for prompt in batch]
             lengths = np.ones(rows, np.int32)
-            lengths[: len(batch)] = [len(prompt) for prompt in batch]
-            group = self._prefill(prefill.pad_tokens(batch, (rows, room)), lengths)
+            lengths[: len(own)] = [len(tokens) for tokens in own]
+            group = self._prefill(prefill.pad_tokens(own, (rows, room)), lengths)
             yield [
-                _Candidate(
-                    start + row,
-                    k,
-                    group,
-                    row,
-                    min(self.decoding.max_new_tokens, context - skip - len(prompt)),
-                )
+                _Candidate(asker, k, group, row, self._limit(prompt))
                 for row, prompt in enumerate(batch)
+                for asker in askers[prompt]
                 for k in range(self.decoding.k)
             ]
+
+    def _limit(self, prompt: Sequence[int]) -> int:
+        room = self.policy.config.max_position_embeddings - len(prompt)
+        return min(self.decoding.max_new_tokens, room)
 
     def _prefill(self, tokens: np.ndarray, lengths: np.ndarray) -> _Prefilled:
         device_lengths = jnp.asarray(lengths)
