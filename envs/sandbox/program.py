@@ -135,7 +135,7 @@ def encode(value: Any) -> dict[str, str]:
     if type(value).__module__.partition(".")[0] == "sympy":
         return _sympy(value)
     if isinstance(value, Rational):
-        return _ratio(Fraction(value))
+        return _ratio(Fraction(int(value.numerator), int(value.denominator)))
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         item = value.item()
         return encode(item if type(item) is not type(value) else float(item))

@@ -26,6 +26,8 @@ _ANSWER_LIMIT = 1 << 17
 _PIECE = 1 << 16
 _ANSWER_HANDLE = 3
 _HIGHEST_HANDLE = 1024
+# A program that a busy host did not let run gets this much longer: its outcome should not depend on the load.
+_STARVED_GRACE_S = 0.6
 # The first byte of every answer, written before the action starts: without it the job never ran.
 _CONFINED = b"+"
 # Takes the job's payload, returns its answer as one line.
@@ -111,6 +113,8 @@ def _run(child: _Child, payload: dict[str, Any], output_limit: int) -> dict[str,
     handle = os.pidfd_open(process)
     try:
         status = _follow(handle, answer, output, start + child.time_limit_s)
+        if status == "timeout" and _cpu_seconds(process) < child.time_limit_s / 2:
+            status = _follow(handle, answer, output, time.monotonic() + _STARVED_GRACE_S)
         seconds = time.monotonic() - start
         os.kill(process, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -131,6 +135,11 @@ def _run(child: _Child, payload: dict[str, Any], output_limit: int) -> dict[str,
         "code": code,
         "seconds": seconds,
     }
+
+
+def _cpu_seconds(process: int) -> float:
+    """CPU time of another process: its clock id is its number in the kernel's encoding (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~process << 3) | 2)
 
 
 class _Collector:
