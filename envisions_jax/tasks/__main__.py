@@ -17,20 +17,20 @@ from envisions_jax.tasks.real import COMPAT, REAL_SETS
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table or the samples; returns the exit code: 2 for what the user must change."""
     parser = argparse.ArgumentParser(prog="python -m envisions_jax.tasks", description="Show the data sets.")
-    parser.add_argument("--name", choices=NAMES, help="only this data set")
+    parser.add_argument("--name", help=f"only this data set: {', '.join(NAMES)}")
     parser.add_argument("--split", default="train", help="train, test, all or a slice such as train[:700]")
     parser.add_argument("--path", help="local JSON Lines file, or folder of <name>_<split>.jsonl files")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N tasks")
     parser.add_argument("--seed", type=int, default=0, help="of the generator and of the sample shown")
     parser.add_argument("--level", default="easy", help="of the generator: easy or hard")
-    parser.add_argument("--compat", choices=COMPAT, default="paper", help="reference: the authors' MATH labels")
+    parser.add_argument("--compat", choices=COMPAT, default="paper", help="reference: authors' labels")
     given = parser.parse_args(arguments)
-    if given.show < 1:
-        _print_table(given.path, given.compat, [given.name] if given.name else NAMES)
-        return 0
     name = given.name or "generated"
-    options = {"level": given.level} if name == "generated" else {"compat": given.compat}
     try:
+        if given.show < 1:
+            _print_table([given.name] if given.name else NAMES, given.path, given.compat)
+            return 0
+        options = {"level": given.level} if name.startswith("generated") else {"compat": given.compat}
         tasks = load(name, given.split, given.path, given.show, given.seed, **options)
     except TaskError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -40,13 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _print_table(path: str | None, compat: str, names: Sequence[str]) -> None:
+def _print_table(names: Sequence[str], path: str | None, compat: str) -> None:
     row = "{:<10} {:<6} {:>7} {:>7}  {}"
     print(row.format("name", "split", "here", "paper", "used"))
     for name in names:
+        if name not in NAMES:
+            raise TaskError(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
         if name == "generated":
-            for split, stories in STORIES.items():
-                print(row.format(name, split, "any", "", f"{len(stories)} templates, as many tasks as asked for"))
+            for part, stories in STORIES.items():
+                print(
+                    row.format(name, part, "any", "", f"{len(stories)} templates, as many tasks as asked for")
+                )
             continue
         real = REAL_SETS[name]
         for split, expected in real.paper_counts.items():

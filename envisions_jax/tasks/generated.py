@@ -1,8 +1,8 @@
 """Seeded word problems: the embedded default data set, which needs no download and no licence.
 
-Train and test questions share no template, no printed number and no name (`words`), but the same kinds of reasoning:
-a better test score means better programs, not memory. Task i of a set depends on (seed, split, level, steps, i) and
-on the questions before it, so a larger set starts with the smaller one.
+Train and test questions share no template, no printed number and no name (`words`), but the same kinds of
+reasoning: a better test score means better programs, not memory. Task i of a set depends on (seed, split,
+level, mix, i) and on the questions before it, so a larger set starts with the smaller one.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 
 from envisions_jax.tasks.errors import TaskError
-from envisions_jax.tasks.stories import InexactError, Story, evaluate, operands
 from envisions_jax.tasks.held_out_stories import TEST_STORIES
+from envisions_jax.tasks.stories import InexactError, Story, evaluate, operands
 from envisions_jax.tasks.train_stories import TRAIN_STORIES
 from envisions_jax.tasks.words import POOLS, SPLITS, Split, fits_split
 from envs import Task
@@ -44,10 +44,10 @@ def generate(
 ) -> list[Task]:
     """`size` different word problems of `split` ("train" or "test") with integer answers.
 
-    `mix` weighs the number of steps, e.g. {1: 0.4, 2: 0.4, 3: 0.2} (the default); keys may be text, as in config
-    files. `meta` of a task holds its kind, steps, level, template and gold `solution` (an expression; no prompt
-    shows it). Raises TaskError for an unknown split or level, impossible weights, or when there are fewer than
-    `size` different questions.
+    `mix` weighs the number of steps, e.g. {1: 0.4, 2: 0.4, 3: 0.2} (the default); keys may be text, as in
+    config files. `meta` of a task holds its kind, steps, level, template and gold `solution` (an expression;
+    no prompt shows it). Raises TaskError for an unknown split or level, impossible weights, or when there are
+    fewer than `size` different questions.
     """
     stories = _stories_by_steps(_checked_split(split), mix)
     if level not in LEVELS:
@@ -83,7 +83,7 @@ def _stories_by_steps(
     weights = {}
     for key, weight in dict(DEFAULT_STEPS if mix is None else mix).items():
         if not str(key).isdecimal() or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-            raise TaskError(f"generated: mix has {key!r}: {weight!r}, must be a number of steps and a weight >= 0")
+            raise TaskError(f"generated: mix has {key!r}: {weight!r}, must be number of steps: weight >= 0")
         weights[int(key)] = float(weight)
     chosen = {}
     for steps, weight in sorted(weights.items()):

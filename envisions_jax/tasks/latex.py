@@ -1,8 +1,8 @@
 r"""Right answers for MATH: LaTeX → exact rational number, and the authors' faulty rule for comparison.
 
-The paper trains on the "numeric subset": problems whose gold answer is one rational number. The labels published
-with it were made by a rule that drops signs and roots (`reference_label`); `to_rational` reads the number that is
-really there, or says that there is none.
+The paper trains on the "numeric subset": problems whose gold answer is one rational number. The labels
+published with it were made by a rule that drops signs and roots (`reference_label`); `to_rational` reads the
+number that is really there, or says that there is none.
 """
 
 import math
@@ -13,10 +13,11 @@ _MAX_LENGTH = 400
 # Numbers beyond the range of a float are no answers, and powers of powers must not fill the memory.
 _MAX_BITS = 1000
 
-# What a number may wear without being another number: spaces, brackets' sizes, dollars, degrees, percent signs.
-# 64\% is 64 and 90^\circ is 90, as the problems' own answers mean it ("what percent", "how many degrees").
+# What a number may wear without being another number: spaces, brackets' sizes, dollars, degrees, percent
+# signs. 64\% is 64 and 90^\circ is 90, as the problems mean it ("what percent", "how many degrees").
 _DECORATION = re.compile(
-    r"\\[!,;:> ]|\\(?:left|right|quad|displaystyle)(?![a-zA-Z])|\^\{?\s*\\circ\s*\}?|\\(?:degree|%|\$)|[$~%°\s]"
+    r"\\[!,;:> ]|\\(?:left|right|quad|displaystyle)(?![a-zA-Z])"
+    r"|\^\{?\s*\\circ\s*\}?|\\(?:degree|%|\$)|[$~%°\s]"
 )
 _UNIT = re.compile(r"\\(?:text|mbox|mathrm|textrm|textbf)\s*\{([^{}]*)\}(?:\^(?:\{[0-9]\}|[0-9]))?$")
 _NAME = re.compile(r"^(?:[a-zA-Z]|\\(?:alpha|beta|theta|lambda))=")
@@ -30,7 +31,7 @@ _TOKEN = re.compile(
 
 
 def boxed_answer(solution: str) -> str | None:
-    r"""The contents of the last \boxed{…} of a solution (braces matched; "\boxed 5" too); None without one."""
+    r"""What is in the last \boxed{…} of a solution, braces matched ("\boxed 5" too); None without one."""
     start = max(solution.rfind("\\boxed"), solution.rfind("\\fbox"))
     if start < 0:
         return None
@@ -49,8 +50,8 @@ def boxed_answer(solution: str) -> str | None:
 def to_rational(latex: str) -> Fraction | None:
     r"""The exact value of a LaTeX answer that is one rational number, else None. Never raises.
 
-    -\frac{1}{2}, \tfrac34, 2\frac{1}{2} (mixed), 33,\!800, 0.1\overline{6}, 2^{10}, 90^\circ, 64\%, 5\text{ cm}^2
-    and x=4 are numbers; 17,44 (a list), \frac{\sqrt{3}}{2}, 43_5, 3:1, (1,2) and \text{(C)} are not.
+    -\frac{1}{2}, \tfrac34, 2\frac{1}{2} (mixed), 33,\!800, 0.1\overline{6}, 2^{10}, 90^\circ, 64\%,
+    5\text{ cm}^2 and x=4 are numbers; 17,44 (a list), \frac{\sqrt{3}}{2}, 43_5, 3:1 and (1,2) are not.
     """
     text = _DECORATION.sub("", latex).rstrip(".")
     if not text or len(text) > _MAX_LENGTH:
@@ -77,9 +78,10 @@ def to_number(value: Fraction) -> int | float:
 def reference_label(latex: str) -> float | None:
     r"""The label the authors' data has for an answer; None if the problem was left out. Known to be wrong.
 
-    Recovered from the published labels. Thousands separators are removed and Python's `float` tried; failing that,
-    a fraction with exactly two whole numbers in braces anywhere is taken for their quotient. So -\frac{1}{2} becomes 0.5,
-    \frac{\sqrt{51}}{7} becomes 51/7, 17,44 becomes 1744, 43_5 becomes 435, and \frac{-7}{23} is left out.
+    Recovered from the published labels. Thousands separators are removed and Python's `float` tried; failing
+    that, a fraction with exactly two whole numbers in braces anywhere is taken for their quotient. So
+    -\frac{1}{2} becomes 0.5, \frac{\sqrt{51}}{7} becomes 51/7, 17,44 becomes 1744, 43_5 becomes 435, and
+    \frac{-7}{23} is left out.
     """
     try:
         value = float(latex.replace("\\!", "").replace(",", ""))
@@ -196,7 +198,7 @@ class _Parser:
         return numerator / denominator
 
     def _digit(self) -> Fraction:
-        r"""One digit, as TeX reads an argument without braces: \frac34 is 3/4 and 2^10 is 2^1 followed by a 0."""
+        r"""One digit, as TeX reads an argument without braces: \frac34 is 3/4, 2^10 is 2^1 and then a 0."""
         token = self._token
         if not token[:1].isdigit():
             raise _NotANumberError(f"digit expected, found {token!r}")

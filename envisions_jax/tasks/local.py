@@ -1,10 +1,12 @@
 """Rows of local JSON Lines files and of the Hugging Face hub, each with the place it comes from.
 
-A row is (where, columns): `where` is "file:line" or "hub id[row]", and every complaint about the row starts with it.
+A row is (where, columns): `where` is "file:line" or "hub id[row]", and every complaint about the row starts
+with it.
 """
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,38 +16,41 @@ from envisions_jax.tasks.errors import TaskError
 
 Row = tuple[str, dict[str, Any]]
 
-_SUFFIXES = (".jsonl", ".jsonl.gz")
 
+def find_file(path: str | Path, name: str, stems: Sequence[str]) -> Path:
+    """The file a path stands for: itself, or in a folder the first that is called like one of `stems`.
 
-def find_file(path: str | Path, name: str, split: str) -> tuple[Path, bool]:
-    """The file a path stands for, and whether it is known to hold just `split`.
-
-    A folder holds <name>_<split>.jsonl, or <name>.jsonl with every row (.jsonl.gz too); "{split}" in a path is filled in.
+    The stem "asdiv" is asdiv.jsonl, or asdiv_1000.jsonl with a number of rows (.jsonl.gz too).
     """
-    filled = str(path).replace("{split}", split)
-    file = Path(filled).expanduser()
-    if file.is_dir():
-        for stem in (f"{name}_{split}", name):
-            for suffix in _SUFFIXES:
-                if (file / f"{stem}{suffix}").is_file():
-                    return file / f"{stem}{suffix}", stem != name
-        raise TaskError(f"{name}: {file} has neither {name}_{split}.jsonl nor {name}.jsonl (or .jsonl.gz)")
-    if not file.is_file():
-        raise TaskError(f"{name}: there is no file {file}")
-    return file, filled != str(path)
+    file = Path(path).expanduser()
+    if file.is_file():
+        return file
+    if not file.is_dir():
+        raise TaskError(f"{name}: there is no file or folder {file}")
+    for stem in stems:
+        pattern = re.compile(re.escape(stem) + r"(_[0-9]+)?\.jsonl(\.gz)?")
+        found = sorted(entry for entry in file.iterdir() if pattern.fullmatch(entry.name))
+        if len(found) > 1:
+            raise TaskError(
+                f"{name}: {file} has {found[0].name} and {found[1].name}; give the file itself as path"
+            )
+        if found:
+            return found[0]
+    raise TaskError(
+        f"{name}: the folder {file} has no {' or '.join(stem + '.jsonl' for stem in stems)} (or .gz)"
+    )
 
 
 def read_rows(file: Path) -> Iterator[Row]:
     """The rows of a .jsonl or .jsonl.gz file, one JSON object a line; empty lines are skipped.
 
-    Raises TaskError naming file and line for text that is not UTF-8, not JSON or not an object, and naming the file
-    for one that cannot be read or unpacked.
+    Raises TaskError naming file and line for text that is not UTF-8, not JSON or not an object, and naming the
+    file for one that cannot be read or unpacked.
     """
     line = 0
     try:
-        opened = gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")
-        with opened as stream:
-            for line, raw in enumerate(stream, start=1):  # noqa: B007  (read below, when unpacking fails)
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            for line, raw in enumerate(stream, start=1):
                 if raw.strip():
                     yield f"{file}:{line}", _parse(raw, f"{file}:{line}")
     except (OSError, EOFError, zlib.error) as error:
@@ -65,7 +70,7 @@ def _parse(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def hub_rows(name: str, hub_id: str, configs: Sequence[str], split: str) -> Iterator[Row]:
-    """The rows of one split of a hub data set, config after config; the `datasets` library keeps a local copy.
+    """The rows of one split of a hub data set, config after config; the `datasets` library keeps a copy.
 
     Raises TaskError when the library is not installed, or the set cannot be had (no network, no such set).
     """
@@ -73,8 +78,8 @@ def hub_rows(name: str, hub_id: str, configs: Sequence[str], split: str) -> Iter
         import datasets
     except ImportError as error:
         raise TaskError(
-            f"{name}: reading {hub_id} from the hub needs the datasets library: pip install 'envisions-jax[data]'; "
-            "or give a local JSON Lines file as path"
+            f"{name}: reading {hub_id} from the hub needs the datasets library "
+            "(pip install 'envisions-jax[data]'); or give a local JSON Lines file as path"
         ) from error
     for config in configs:
         try:
@@ -82,8 +87,8 @@ def hub_rows(name: str, hub_id: str, configs: Sequence[str], split: str) -> Iter
         except (OSError, ValueError) as error:
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise TaskError(
-                f"{name}: cannot load {hub_id} ({config}, {split}): {first_line}. Without access to the hub, save "
-                "its rows as a JSON Lines file elsewhere and give that file as path"
+                f"{name}: cannot load {hub_id} ({config}, {split}): {first_line}. "
+                "Without access to the hub, give a local JSON Lines file with its rows as path"
             ) from error
         for index, row in enumerate(rows):
             yield f"{hub_id}/{config}/{split}[{index}]", dict(row)

@@ -5,11 +5,10 @@ Every set is read in two forms: with the columns of its hub data set, or as {id,
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from envisions_jax.tasks.errors import TaskError
@@ -20,9 +19,14 @@ from envs import Task
 COMPAT = ("paper", "reference")
 
 _MATH_SUBJECTS = (
-    "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus"
-).split()
-_OWN_SHARE = 0.7  # of a set without splits of its own that is its train split, unless train_size says otherwise
+    "algebra",
+    "counting_and_probability",
+    "geometry",
+    "intermediate_algebra",
+    "number_theory",
+    "prealgebra",
+    "precalculus",
+)
 
 
 class _RowError(ValueError):
@@ -33,62 +37,59 @@ class _RowError(ValueError):
 class RealSet:
     """One published data set.
 
-    hub_splits: our split name → the hub's; a set whose only hub split is listed under "all" has none of its own.
+    hub_splits: what the hub calls its parts, in id order.
+    has_train: whether those are "train" and "test" to the paper too; on the others it only tests.
     read: (columns, compat) → question, answer, meta; None for a row that is not of the subset the paper uses.
     paper_counts: split → how many tasks the paper has.
+    id_format: of rows without an id, from split and row number.
     """
 
     hub_id: str
     configs: tuple[str, ...]
-    hub_splits: Mapping[str, str]
+    hub_splits: tuple[str, ...]
     read: Callable[[Mapping[str, Any], str], "tuple[str, int | float, dict[str, Any]] | None"]
     paper_counts: Mapping[str, int]
-    id_format: str = "{name}/{split}/{index}"
-    subset: str = field(default="all rows")
-
-    @property
-    def has_splits(self) -> bool:
-        return "all" not in self.hub_splits
+    id_format: str
+    has_train: bool = False
+    subset: str = "all rows"
 
 
 def load_real(name: str, split: str, path: str | Path | None, options: Mapping[str, Any]) -> list[Task]:
-    """All tasks of a split ("train", "test", "all") of a real set, from a local file or the hub.
+    """All tasks of a split ("train", "test", "all") of a real set, from a local file or the hub, in id order.
 
-    Rows are in file order, or in id order where a set is cut in two by id: one without splits of its own, or any
-    with option `train_size`. Raises TaskError (see `envisions_jax.tasks.load`).
+    Raises TaskError (see `envisions_jax.tasks.load`).
     """
-    unknown = options.keys() - {"compat", "train_size"}
+    unknown = options.keys() - {"compat"}
     if unknown:
-        raise TaskError(f"{name}: unknown option {sorted(unknown)[0]!r}; there are compat and train_size")
+        raise TaskError(f"{name}: unknown option {sorted(unknown)[0]!r}; there is compat")
     compat = options.get("compat", "paper")
     if compat not in COMPAT:
         raise TaskError(f"{name}: compat is {compat!r}, must be one of {', '.join(COMPAT)}")
-    train_size = options.get("train_size")
     real = REAL_SETS[name]
-    whole = split == "all" or (real.has_splits and train_size is None)
-    if path is not None:
-        file, is_split = find_file(path, name, split)
-        tasks = _tasks(name, split, read_rows(file), compat, source=str(file))
-        whole = whole or (is_split and train_size is None)
-        if whole:
-            _check_split(name, split, tasks, file)
-    else:
-        wanted = [split] if whole and split in real.hub_splits else list(real.hub_splits)
-        rows = chain.from_iterable(
-            hub_rows(name, real.hub_id, real.configs, real.hub_splits[part]) for part in wanted
+    if split == "train" and not real.has_train:
+        raise TaskError(
+            f"{name}: has no train split, the paper only tests on it; cut it in two by id order with slices, "
+            f"such as {name}:all[:700] to train on and {name}:all[700:] to test on"
         )
-        tasks = _tasks(name, split, rows, compat, source=real.hub_id)
-    return tasks if whole else _cut(name, split, tasks, train_size)
+    if path is None:
+        parts = (split,) if real.has_train and split != "all" else real.hub_splits
+        rows = chain.from_iterable(hub_rows(name, real.hub_id, real.configs, part) for part in parts)
+        return _tasks(name, split, rows, compat, source=real.hub_id)
+    whole = () if real.has_train and split != "all" else (name,)
+    file = find_file(path, name, (f"{name}_{split}", *whole))
+    tasks = _tasks(name, split, read_rows(file), compat, source=str(file))
+    _check_split(name, split, tasks, file)
+    return tasks
 
 
 def _tasks(name: str, split: str, rows: Iterator[Row], compat: str, source: str) -> list[Task]:
     real = REAL_SETS[name]
     tasks = []
     seen: dict[str, str] = {}
-    for index, (where, columns) in enumerate(rows):
+    for number, (where, columns) in enumerate(rows):
         try:
             read = real.read(columns, compat)
-            task_id = _id(columns, real.id_format.format(name=name, split=split, index=index, number=index + 1))
+            task_id = _id(columns, real.id_format.format(split=split, number=number))
         except _RowError as error:
             raise TaskError(f"{where}: {error}") from error
         if task_id in seen:
@@ -96,19 +97,10 @@ def _tasks(name: str, split: str, rows: Iterator[Row], compat: str, source: str)
         seen[task_id] = where
         if read is not None:
             question, answer, meta = read
-            tasks.append(Task(task_id, question, answer, meta=MappingProxyType(meta)))
+            tasks.append(Task(task_id, question, answer, meta=meta))
     if not tasks:
         raise TaskError(f"{name}: {source} has no task (of {len(seen)} rows; used are {real.subset})")
-    return tasks
-
-
-def _cut(name: str, split: str, tasks: list[Task], train_size: Any) -> list[Task]:
-    """The first `train_size` tasks by id order are train, the rest test."""
-    size = round(_OWN_SHARE * len(tasks)) if train_size is None else train_size
-    if not isinstance(size, int) or not 0 <= size <= len(tasks):
-        raise TaskError(f"{name}: train_size is {size!r}, must be a whole number up to the {len(tasks)} tasks there are")
-    ordered = sorted(tasks, key=lambda task: _natural(task.id))
-    return ordered[:size] if split == "train" else ordered[size:]
+    return sorted(tasks, key=lambda task: _natural(task.id))
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
@@ -121,7 +113,9 @@ def _check_split(name: str, split: str, tasks: list[Task], file: Path) -> None:
     other = {"train": f"{name}/test/", "test": f"{name}/train/"}.get(split)
     bad = next((task.id for task in tasks if other and task.id.startswith(other)), None)
     if bad:
-        raise TaskError(f"{file}: has {bad!r}, which is not of the split {split} (train_size=… cuts a file in two)")
+        raise TaskError(
+            f"{file}: has {bad!r}, which is not of the split {split}; ask for the split the file is of"
+        )
 
 
 def _id(columns: Mapping[str, Any], default: str) -> str:
@@ -134,7 +128,9 @@ def _id(columns: Mapping[str, Any], default: str) -> str:
 def _text(columns: Mapping[str, Any], column: str) -> str:
     value = columns.get(column)
     if not isinstance(value, str) or not value.strip():
-        found = f"is {value!r}" if column in columns else f"is missing (there are {', '.join(columns) or 'none'})"
+        found = (
+            f"is {value!r}" if column in columns else f"is missing (there are {', '.join(columns) or 'none'})"
+        )
         raise _RowError(f"column {column!r} must be text, {found}")
     return value.strip()
 
@@ -143,7 +139,9 @@ def _number(value: Any) -> int | float:
     """An int where the value is integral. Text may have thousands separators and a dollar sign in front."""
     if isinstance(value, str):
         text = value.strip().removeprefix("$").replace(",", "")
-        if re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?|[-+]?[0-9]+/0*[1-9][0-9]*", text):
+        if re.fullmatch(
+            r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?|[-+]?[0-9]+/0*[1-9][0-9]*", text
+        ):
             return to_number(Fraction(text))
     elif isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -203,7 +201,8 @@ def _read_math(columns: Mapping[str, Any], compat: str) -> tuple[str, int | floa
             raise _RowError(r"the solution has no \boxed{…} answer")
     else:
         question, latex = _text(columns, "question"), str(_answer(columns))
-    meta = {"latex": latex, "level": columns.get("level", ""), "subject": columns.get("subject", columns.get("type", ""))}
+    subject = columns.get("subject", columns.get("type", ""))
+    meta = {"latex": latex, "level": columns.get("level", ""), "subject": subject}
     if compat == "reference":
         label = reference_label(latex)
         return None if label is None else (question, _number(label), meta)
@@ -213,27 +212,47 @@ def _read_math(columns: Mapping[str, Any], compat: str) -> tuple[str, int | floa
 
 REAL_SETS: dict[str, RealSet] = {
     "gsm8k": RealSet(
-        "openai/gsm8k", ("main",), {"train": "train", "test": "test"}, _read_gsm8k, {"train": 7473, "test": 1319}
+        "openai/gsm8k",
+        ("main",),
+        ("train", "test"),
+        _read_gsm8k,
+        {"train": 7473, "test": 1319},
+        id_format="gsm8k/{split}/{number}",
+        has_train=True,
     ),
     "math": RealSet(
         "EleutherAI/hendrycks_math",
-        tuple(_MATH_SUBJECTS),
-        {"train": "train", "test": "test"},
+        _MATH_SUBJECTS,
+        ("train", "test"),
         _read_math,
         {"train": 6019, "test": 4001},
+        id_format="math/{split}/{number}",
+        has_train=True,
         subset="rows whose gold answer is one rational number",
     ),
-    "gsm_hard": RealSet("reasoning-machines/gsm-hard", ("default",), {"all": "train"}, _read_gsm_hard, {"all": 1319}),
+    "gsm_hard": RealSet(
+        "reasoning-machines/gsm-hard",
+        ("default",),
+        ("train",),
+        _read_gsm_hard,
+        {"test": 1319},
+        id_format="gsm_hard/test/{number}",
+    ),
     "svamp": RealSet(
-        "ChilleD/SVAMP", ("default",), {"train": "train", "test": "test"}, _read_svamp, {"all": 1000}
+        "ChilleD/SVAMP",
+        ("default",),
+        ("train", "test"),
+        _read_svamp,
+        {"test": 1000},
+        id_format="svamp/{number}",
     ),
     "asdiv": RealSet(
         "EleutherAI/asdiv",
         ("asdiv",),
-        {"all": "validation"},
+        ("validation",),
         _read_asdiv,
-        {"all": 2096},
-        id_format="{name}/nluds-{number:04d}",  # the original's numbering, which the hub's row order follows
+        {"test": 2096},
+        id_format="asdiv/{number:04d}",
         subset="rows whose answer is one whole number",
     ),
 }

@@ -2,7 +2,7 @@
 
 Placeholders in a story's text:
 
-    {name} {name2} {fruit+} …   a word of that pool (`words.POOLS`); "+" is the plural; a digit asks for another one
+    {name} {name2} {fruit+} …   a word of that pool (`words.POOLS`); "+": plural; a digit: another one
     {n1} {n2} …                 an operand of ordinary size
     {k1} {k2} …                 a small operand: a count of boxes, days, friends
     {t1}, or a redrawn {n2}     an operand given by `let`, usually to make a division exact
@@ -23,7 +23,7 @@ class InexactError(ValueError):
 
 @dataclass(frozen=True)
 class Story:
-    """One template: `kind` of reasoning, `text` with placeholders, `answer` as arithmetic over its operands."""
+    """One template: `kind` of reasoning, `text` with placeholders, `answer` as arithmetic over operands."""
 
     kind: str
     text: str

@@ -1,8 +1,8 @@
 """Word and number pools of the generated word problems, one disjoint half for each split.
 
-A pool entry is (singular, plural). Nothing in a train pool occurs in the test pool of the same name, and no
-operand printed in a train question is ever printed in a test question (`fits_split`): a model that has learned
-answers, names or numbers by heart gains nothing on the test set.
+A pool entry is (singular, plural). Nothing in a train pool occurs in the test pool of the same name, and
+no operand printed in a train question is ever printed in a test question (`fits_split`): a model that has
+learned answers, names or numbers by heart gains nothing on the test set.
 """
 
 from typing import Literal
@@ -12,8 +12,8 @@ Word = tuple[str, str]
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 
-# Operands are told apart by their residue modulo 7. Both halves then hold small and large, even and odd, round
-# and crooked numbers: train has 3, 5, 7, 8, 10, 12 …, test has 2, 4, 6, 9, 11, 13 …
+# Operands are told apart by their residue modulo 7. Both halves then hold small and large, even and odd,
+# round and crooked numbers: train has 3, 5, 7, 8, 10, 12 …, test has 2, 4, 6, 9, 11, 13 …
 _MODULUS = 7
 _RESIDUES: dict[Split, frozenset[int]] = {"train": frozenset({0, 1, 3, 5}), "test": frozenset({2, 4, 6})}
 
@@ -36,8 +36,8 @@ def _plurals(text: str) -> tuple[Word, ...]:
 POOLS: dict[Split, dict[str, tuple[Word, ...]]] = {
     "train": {
         "name": _names(
-            "Anna Ben Carla David Elena Felix Grace Hugo Irene Jack Karen Leo Maria Nathan Olga Peter Rosa Sam "
-            "Tina Victor Wendy Yusuf Amina Boris Clara Diego Emma Farid Gita Henry Ingrid Jonas"
+            "Anna Ben Carla David Elena Felix Grace Hugo Irene Jack Karen Leo Maria Nathan Olga Peter Rosa "
+            "Sam Tina Victor Wendy Yusuf Amina Boris Clara Diego Emma Farid Gita Henry Ingrid Jonas"
         ),
         "fruit": _plurals("apple, pear, peach/peaches, lemon, banana, cherry/cherries, tomato/tomatoes"),
         "toy": _plurals("marble, sticker, balloon, toy car, trading card, seashell"),
@@ -49,8 +49,8 @@ POOLS: dict[Split, dict[str, tuple[Word, ...]]] = {
     },
     "test": {
         "name": _names(
-            "Adam Bella Cyrus Daisy Ethan Fiona George Hannah Ivan Julia Kevin Laura Mohamed Nina Oscar Paula "
-            "Quentin Rachel Simon Tara Umar Vera Walter Zoe"
+            "Adam Bella Cyrus Daisy Ethan Fiona George Hannah Ivan Julia Kevin Laura Mohamed Nina Oscar "
+            "Paula Quentin Rachel Simon Tara Umar Vera Walter Zoe"
         ),
         "fruit": _plurals("plum, mango/mangoes, melon, orange, fig, potato/potatoes, carrot"),
         "toy": _plurals("stamp, bead, kite, coin, badge, postcard"),

@@ -1,0 +1,213 @@
+"""ONE wording per purpose: the texts a model reads when it explores, refines, is trained and is tested.
+
+A prompt and a completion meet at a boundary that is the same for explorations and refinements, so that a
+refinement's completion is also a completion of the task prompt: self-reward and L1 need that (paper, eq. 1 and 4).
+
+    expression    Question: …\\nresult =              ↦ " 3 + 4"              program: result = 3 + 4
+    function      Question: …\\ndef solution():\\n    return  ↦ " 3 + 4"      program: both lines
+    pal           The question is: …\\nThe solution code is:\\n```python  ↦ "\\ndef solution():…"  program: that
+
+No prompt ends in white space: newline and indent, or space and number, are often one token, which a prompt must not
+cut in two (measured: the wrong boundary turned a third of answers right into none).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import dropwhile, takewhile
+from types import MappingProxyType
+
+from envisions_jax.demonstrations import MATH_DEMONSTRATIONS, Demonstration
+from envs import Task
+
+
+class PromptError(ValueError):
+    """A style, a number of demonstrations or a program that the prompts cannot serve."""
+
+
+@dataclass(frozen=True)
+class PromptStyle:
+    """A layout that suits a family of models.
+
+    explore, refine: what to do, first in the prompt, so that all prompts of a stage share it as a prefix.
+    question, attempt, answer: what stands before the question, before the candidate, and before `opening`.
+    opening: the end of the prompt; `program_head`: the part of it that belongs to the program.
+    lead: what every non-empty completion starts with; `closing`: what follows a program inside a prompt.
+    one_line: whether a program is one line after its head, or a block that a fence ends.
+    stop: strings that end a generation; they are not part of the completion.
+    """
+
+    name: str
+    explore: str
+    refine: str
+    question: str
+    attempt: str
+    answer: str
+    opening: str
+    program_head: str
+    lead: str
+    closing: str
+    one_line: bool
+    stop: tuple[str, ...]
+
+
+def _one_line(name: str, head: str) -> PromptStyle:
+    """The styles for small models: the program is its head and one expression, the task part as short as it goes."""
+    return PromptStyle(
+        name=name,
+        explore="Answer each question with one line of Python.",
+        refine="Answer each question with one line of Python. The attempt may be right or wrong: repeat or correct it.",
+        question="Question: ",
+        attempt="Attempt:\n",
+        answer="Answer:\n",
+        opening=head,
+        program_head=head,
+        lead=" ",
+        closing="",
+        one_line=True,
+        stop=("\n",),
+    )
+
+
+_PAL = PromptStyle(
+    name="pal",
+    explore="Write Python code that solves the problem. Define a function solution() that returns the answer.",
+    refine=(
+        "You are given a problem and Python code for it. If the code has mistakes, write a corrected version; "
+        "if it is right, write it again unchanged. Define a function solution() that returns the answer."
+    ),
+    question="The question is:\n",
+    attempt="The current Python code is:\n",
+    answer="The solution code is:\n",
+    opening="```python",
+    program_head="",
+    lead="\n",
+    closing="\n```",
+    one_line=False,
+    stop=("\n```",),
+)
+
+STYLES: Mapping[str, PromptStyle] = MappingProxyType(
+    {
+        "expression": _one_line("expression", "result ="),
+        "function": _one_line("function", "def solution():\n    return"),
+        "pal": _PAL,
+    }
+)
+
+
+class Prompts:
+    """The prompts of one style, and the way between a completion's text and the program it makes.
+
+    A *completion* is what the model writes (and is trained to write) after a prompt; a *program* is what the
+    environment executes and the store keeps. `program` undoes `completion`, and makes a program of any text.
+    """
+
+    def __init__(
+        self, style: str = "expression", demonstrations: Sequence[Demonstration] = MATH_DEMONSTRATIONS
+    ) -> None:
+        """Raises PromptError for an unknown style, or a demonstration without a solution in this style."""
+        if style not in STYLES:
+            raise PromptError(f"prompt style is {style!r}, must be one of {', '.join(STYLES)}")
+        self.style = STYLES[style]
+        self.demonstrations = tuple(demonstrations)
+        for demonstration in self.demonstrations:
+            if style not in demonstration.bodies:
+                raise PromptError(
+                    f"the demonstration {demonstration.question!r} has no solution in style {style!r}"
+                )
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end a generation; what comes before them is the completion."""
+        return self.style.stop
+
+    def explore(self, task: Task, shots: int = 0) -> str:
+        """The task prompt x: few-shot with `shots` demonstrations, zero-shot the same without them.
+
+        Raises PromptError when there are fewer demonstrations than `shots`.
+        """
+        if not 0 <= shots <= len(self.demonstrations):
+            raise PromptError(
+                f"shots is {shots}, must be 0 to {len(self.demonstrations)} (demonstrations there are)"
+            )
+        shown = (
+            self._asked(demonstration.question) + self._answered(demonstration.bodies[self.style.name])
+            for demonstration in self.demonstrations[:shots]
+        )
+        return "\n\n".join((self.style.explore, *shown, self._asked(_problem(task)) + self._opened()))
+
+    def refine(self, task: Task, candidate: str) -> str:
+        """The refinement prompt [x, a]: the problem with a candidate program, and no word on whether it is right.
+
+        Raises PromptError if `candidate` is not a program of this style.
+        """
+        style = self.style
+        attempt = f"{style.attempt}{style.opening}{self.completion(candidate)}{style.closing}\n"
+        return f"{style.refine}\n\n{self._asked(_problem(task))}{attempt}{self._opened()}"
+
+    def program(self, text: str) -> str:
+        """The program a completion makes. Total: prose and garbage make a program that does not run.
+
+        program(" 3 + 4\\nQuestion:") is "result = 3 + 4" in the style "expression".
+        """
+        body = _first_line(text) if self.style.one_line else _first_block(text)
+        return self._with_head(body)
+
+    def completion(self, program: str) -> str:
+        """The text that makes this program: what is trained on, before EOS. Raises PromptError for other styles'."""
+        body = canonical_text(program).removeprefix(self.style.program_head).strip()
+        if self.program(body) != canonical_text(program):
+            raise PromptError(f"not a program of style {self.style.name!r}: {program[:200]!r}")
+        return self.style.lead + body if body else ""
+
+    def canonical(self, program: str) -> str:
+        """The form in which equal programs are the same text: a key for exact duplicates. Never raises."""
+        return canonical_text(program)
+
+    def _with_head(self, body: str) -> str:
+        head = self.style.program_head
+        return f"{head} {body}".rstrip() if head else body
+
+    def _asked(self, question: str) -> str:
+        return f"{self.style.question}{question}\n"
+
+    def _opened(self) -> str:
+        return self.style.answer + self.style.opening
+
+    def _answered(self, body: str) -> str:
+        return f"{self._opened()}{self.style.lead}{body}{self.style.closing}"
+
+
+def quotes_question(task: Task, program: str) -> bool:
+    """Whether the program holds the question word for word, as PAL docstrings do.
+
+    The released code takes no math positive without it in iterations 0 to 2 (`compat="reference"`).
+    """
+    return task.question in program
+
+
+def canonical_text(program: str) -> str:
+    """Line ends as \\n, no white space at line ends or around the whole; nothing that changes what it does."""
+    lines = program.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(line.rstrip() for line in lines).strip()
+
+
+def _problem(task: Task) -> str:
+    return f"{task.context.strip()}\n{task.question.strip()}".strip()
+
+
+def _first_line(text: str) -> str:
+    """What a generation that stops at a newline holds: nothing, if the newline comes first."""
+    lines = text.splitlines()
+    return lines[0].strip() if lines else ""
+
+
+def _first_block(text: str) -> str:
+    """The text up to the first fence, without blank lines and fences before it."""
+    lines = canonical_text(text).split("\n")
+    inside = list(dropwhile(lambda line: not line.strip() or _is_fence(line), lines))
+    return canonical_text("\n".join(takewhile(lambda line: not _is_fence(line), inside)))
+
+
+def _is_fence(line: str) -> bool:
+    return line.lstrip().startswith("```")
