@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 install_import_hook("envisions_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
-# No deadline per example: how long one takes on a shared machine says nothing. In CI always the same examples.
+# No deadline per example: how long one takes on a busy machine says nothing. In CI always the same examples.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=IN_CI)
 hypothesis.settings.load_profile("house")
 _CACHE = Path(os.environ.get("ENVISIONS_CACHE", "~/.cache/envisions-jax")).expanduser()
