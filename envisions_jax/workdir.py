@@ -1,11 +1,14 @@
 """The work directory: everything a run knows, so that the same command can go on after any interruption.
 
-config.json      what the run is; a directory belongs to one config for good
-store.sqlite     trajectories, evaluation results, finished shards
-checkpoints/     train-<i>/ inside the training of iteration i, policies/ one for each finished iteration
-metrics.jsonl    one record an iteration
-tensorboard/     the same for TensorBoard
-final/           the last policy as a Hugging Face folder
+What is in it:
+
+    config.json      what the run is; a directory belongs to one config for good
+    store.sqlite     trajectories, evaluation results, finished shards
+    checkpoints/     train-<i>/ inside the training of iteration i, policy-<i>/ what came out of it
+    metrics.jsonl    one record an iteration, and one a training step
+    times.json       seconds by iteration and stage
+    tensorboard/     the same for TensorBoard
+    final/           the last policy as a Hugging Face folder
 """
 
 import json
@@ -47,25 +50,28 @@ class WorkDir:
         return self.root / "tensorboard"
 
     @property
-    def policies(self) -> Path:
-        """Checkpoints of the iterations' policies."""
-        return self.root / "checkpoints" / "policies"
+    def times(self) -> Path:
+        """Seconds by iteration and stage."""
+        return self.root / "times.json"
 
     @property
     def final(self) -> Path:
         """The exported last policy."""
         return self.root / "final"
 
+    def policy(self, iteration: int) -> Path:
+        """Weights of the policy trained in one iteration."""
+        return self.root / "checkpoints" / f"policy-{iteration}"
+
     def training(self, iteration: int) -> Path:
         """Checkpoints inside the training of one iteration."""
         return self.root / "checkpoints" / f"train-{iteration}"
 
 
-def open_workdir(root: str | Path, config: Config) -> WorkDir:
-    """The work directory of `config`, created or continued.
+def check_workdir(root: str | Path, config: Config) -> WorkDir:
+    """The work directory of `config`, new or to be continued; writes nothing.
 
-    Raises `ConfigError`, and writes nothing, if the directory belongs to another config, was written by a
-    newer version or holds something that is not a run.
+    Raises `ConfigError` if it belongs to another config, was written by a newer version or is not a run.
     """
     workdir = WorkDir(Path(root))
     if workdir.config.exists():
@@ -74,10 +80,17 @@ def open_workdir(root: str | Path, config: Config) -> WorkDir:
         raise ConfigError(f"workdir={root}: is not empty and not a run (no config.json); choose another")
     elif workdir.root.exists() and not workdir.root.is_dir():
         raise ConfigError(f"workdir={root}: is a file; choose a folder")
-    workdir.root.mkdir(parents=True, exist_ok=True)
-    record = {"schema": SCHEMA, "config": flatten(config)}
-    write_atomically(workdir.config, json.dumps(record, indent=1) + "\n")
     return workdir
+
+
+def create_workdir(workdir: WorkDir, config: Config) -> None:
+    """Make the directory and say whose it is. Raises `ConfigError` where it cannot be made."""
+    record = {"schema": SCHEMA, "config": flatten(config)}
+    try:
+        workdir.root.mkdir(parents=True, exist_ok=True)
+        write_atomically(workdir.config, json.dumps(record, indent=1) + "\n")
+    except (PermissionError, NotADirectoryError) as error:
+        raise ConfigError(f"workdir={workdir.root}: cannot be written ({error.strerror})") from error
 
 
 def read_config(workdir: WorkDir) -> dict[str, Any]:

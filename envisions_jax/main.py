@@ -1,0 +1,81 @@
+"""Run an experiment: `python -m envisions_jax.main --config=configs/quickstart.py --workdir=runs/quickstart`.
+
+The same command goes on with a run that was interrupted. Checks come first, in the order of their cost:
+command line, config, work directory, tasks, model, prompt lengths; nothing is written before all of them have
+passed.
+"""
+
+from contextlib import ExitStack
+
+from absl import flags
+
+from envisions_jax import command_line
+from envisions_jax.config import Config
+from envisions_jax.config_rules import ConfigError
+from envisions_jax.progress import Reporter
+from envisions_jax.prompts import PromptError, Prompts
+from envisions_jax.task_sets import test_tasks, train_tasks
+from envisions_jax.workdir import WorkDir, check_workdir, create_workdir
+from envs import Task
+
+
+def main(config: Config, values: flags.FlagValues) -> int:
+    """The exit code of a whole run."""
+    workdir = check_workdir(values.workdir or f"runs/{config.name}", config)
+    train, tests = train_tasks(config), test_tasks(config)
+    reporter = Reporter(bars=config.progress)
+    count = sum(map(len, tests.values()))
+    reporter.line(f"{config.name}: {len(train)} tasks to train on, {count} to test on, in {workdir.root}")
+
+    # Here, not above: what cannot work is told before JAX starts.
+    from envisions_jax.rooms import speaking_errors
+
+    with speaking_errors():
+        execute(config, workdir, train, tests, reporter)
+    return 0
+
+
+def execute(
+    config: Config, workdir: WorkDir, train: list[Task], tests: dict[str, list[Task]], reporter: Reporter
+) -> None:
+    """Load the model, open the rooms, run the loop, and tell how it went."""
+    from envisions_jax.clock import Clock, compiled_programs
+    from envisions_jax.loop import run_loop
+    from envisions_jax.metrics import MetricsWriter, read_metrics
+    from envisions_jax.rooms import open_environment, open_policy, peak_memory_gib
+    from envisions_jax.stages.run import Run, check_lengths
+    from envisions_jax.store import TrajectoryStore
+    from envisions_jax.summary import final_table
+
+    base, prompts = open_policy(config), Prompts(config.prompt.style)
+    try:
+        check_lengths(config, base, prompts, train, [task for group in tests.values() for task in group])
+    except PromptError as error:
+        raise ConfigError(f"prompt.shots={config.prompt.shots}: {error}") from error
+    create_workdir(workdir, config)
+    with ExitStack() as stack:
+        run = Run(
+            config=config,
+            workdir=workdir,
+            base=base,
+            prompts=prompts,
+            environment=stack.enter_context(open_environment(config)),
+            train_tasks=train,
+            test_sets=tests,
+            store=stack.enter_context(TrajectoryStore(workdir.store)),
+            metrics=stack.enter_context(MetricsWriter(workdir.root, tensorboard=config.tensorboard)),
+            clock=Clock(workdir.times),
+            reporter=reporter,
+        )
+        run_loop(run)
+    reporter.show(final_table(read_metrics(workdir.metrics), config.name))
+    reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
+    reporter.line(f"all of it is in {workdir.root}")
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", "", "where the run lives; the default is runs/<name of the config>")
+
+
+if __name__ == "__main__":
+    command_line.run(main, _define_flags)

@@ -1,0 +1,101 @@
+"""What a run tells while it works: progress bars with time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Advance = Callable[[int], None]
+
+_LINE_EVERY_S = 15.0  # at most so often, where lines cannot be rewritten
+
+
+class Reporter:
+    """Lines, tables and the progress of stages, all on standard output.
+
+    Args:
+      bars: draw bars if the output is a terminal; with False stages are silent, lines and tables still come.
+    """
+
+    def __init__(self, bars: bool = True, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+        self._show = bars
+
+    def line(self, text: str) -> None:
+        """Say `text`."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def show(self, table: RenderableType) -> None:
+        """Print a table."""
+        self._console.print(table)
+
+    @contextmanager
+    def stage(self, name: str, total: int, done: int = 0) -> Iterator[Advance]:
+        """A stage of `total` steps, `done` of them before this start; call what is yielded to advance."""
+        if not self._show:
+            yield lambda _: None
+        elif self._console.is_terminal:
+            with self._bar(name, total, done) as advance:
+                yield advance
+        else:
+            yield _Lines(self, name, total, done).advance
+
+    @contextmanager
+    def _bar(self, name: str, total: int, done: int) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console) as progress:
+            task = progress.add_task(name, total=total, completed=done)
+            yield lambda steps: progress.advance(task, steps)
+
+
+class _Lines:
+    """Progress as lines: now and then one, and one at the end."""
+
+    def __init__(self, reporter: Reporter, name: str, total: int, done: int) -> None:
+        self._reporter, self._name, self._total = reporter, name, total
+        self._done = self._before = done
+        self._begin = self._last = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """`steps` more are done."""
+        self._done += steps
+        now = time.monotonic()
+        if self._done < self._total and now - self._last < _LINE_EVERY_S:
+            return
+        self._last, elapsed = now, now - self._begin
+        text = f"  {self._name}: {self._done}/{self._total}, {duration(elapsed)}"
+        if self._before < self._done < self._total:
+            left = elapsed / (self._done - self._before) * (self._total - self._done)
+            text += f", {duration(left)} left"
+        self._reporter.line(text)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader.
+
+    >>> duration(9.3), duration(75), duration(7260)
+    ('9 s', '1:15', '2:01:00')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"

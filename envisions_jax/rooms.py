@@ -1,0 +1,58 @@
+"""What entry points open for a run, the model and the environment, and how errors of all rooms are told."""
+
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+import envs
+from envisions_jax.command_line import RunError
+from envisions_jax.config import Config
+from envisions_jax.metrics import MetricsError
+from envisions_jax.models.config import ModelError
+from envisions_jax.models.default_model import cache_folder
+from envisions_jax.policy import Policy
+from envisions_jax.store import StoreError
+from envisions_jax.training import CheckpointError, TrainingError
+
+
+@contextmanager
+def speaking_errors() -> Iterator[None]:
+    """Turn what the user can put right in any room into `RunError`, which ends in one line."""
+    try:
+        yield
+    except (
+        CheckpointError,
+        MetricsError,
+        ModelError,
+        StoreError,
+        TrainingError,
+        envs.EnvironmentFailure,
+    ) as error:
+        raise RunError(str(error)) from error
+
+
+def open_policy(config: Config) -> Policy:
+    """The base model, with compiled programs remembered between starts."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return Policy.from_pretrained(config.model.path, dtype=config.model.dtype)
+
+
+def open_environment(config: Config) -> envs.Environment:
+    """The environment, its worker processes started."""
+    settings = config.env
+    return envs.make(
+        settings.name,
+        workers=settings.workers,
+        time_limit_s=settings.time_limit_s,
+        memory_limit_mb=settings.memory_limit_mb,
+    )
+
+
+def peak_memory_gib() -> float:
+    """The most memory this process has had so far, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

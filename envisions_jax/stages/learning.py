@@ -1,0 +1,145 @@
+"""Steps 5 to 8: filter, pool, select, and train from theta_0."""
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from envisions_jax.command_line import RunError
+from envisions_jax.policy import Policy
+from envisions_jax.selection import Selection, keep, select, verdict_budget
+from envisions_jax.stages.run import Run, fold
+from envisions_jax.training import (
+    Example,
+    StepStats,
+    TrainConfig,
+    Trainer,
+    has_params,
+    restore_params,
+    save_params,
+)
+from envs import Task
+
+
+def select_examples(run: Run, iteration: int) -> Selection:
+    """Steps 5 to 7: filter each slot, add what is kept to the pool, rank and pair (equations 2, 3 and 5)."""
+    config, seed = run.config.selection, run.config.seed
+    questions = {task.id: task.question for task in run.train_tasks}
+    kept = keep(run.store.trajectories(iteration, tokens=False), config, seed=seed)
+    run.store.record_kept(iteration, kept)
+    budget = None
+    if config.filter == "none":
+        everything = run.store.trajectories(up_to=iteration, tokens=False)
+        budget = verdict_budget(everything, config, iteration=iteration, questions=questions)
+    pool = run.store.pool(iteration)
+    chosen = select(pool, config, iteration=iteration, seed=seed, questions=questions, budget=budget)
+    run.store.record_selected(chosen.records())
+    return chosen
+
+
+def training_examples(run: Run, chosen: Selection) -> list[Example]:
+    """Tokens of L1, (x, a+), and of L2, (x with a-, a+): equations 4 and 6. Prompts are zero-shot."""
+    tasks = {task.id: task for task in run.train_tasks}
+    first = [
+        _example(run, tasks[e.task_id], run.prompts.explore(tasks[e.task_id], shots=0), e.positive.text, "L1")
+        for e in chosen.l1
+    ]
+    second = [
+        _example(
+            run,
+            tasks[e.task_id],
+            run.prompts.refine(tasks[e.task_id], e.negative.text),
+            e.positive.text,
+            "L2",
+        )
+        for e in chosen.l2
+    ]
+    return first + second
+
+
+def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: Sequence[Example]) -> Policy:
+    """Step 8: theta_(i+1) from `start`, which is theta_0 unless the run is continual.
+
+    Raises RunError if there is nothing to learn from.
+    """
+    directory = run.workdir.policy(iteration)
+    if has_params(directory):
+        return policy_of(run, iteration)
+    if not examples:
+        raise RunError(
+            f"iteration {iteration}: no candidate solved a task, so there is nothing to learn from; try more "
+            "candidates (sampler.k), a lower sampler.temperature, more demonstrations or easier tasks"
+        )
+    seed = fold(run.config.seed, "train", iteration)
+    with run.clock.measure(iteration, "train"):
+        params = _train(run, trainer, iteration, start.params, examples, seed)
+    # 1. the weights are whole on disk, 2. what they were made from may go.
+    save_params(directory, params, {"iteration": iteration})
+    shutil.rmtree(run.workdir.training(iteration), ignore_errors=True)
+    run.clock.save()
+    return run.base.with_params(params)
+
+
+def policy_of(run: Run, iteration: int) -> Policy:
+    """The policy trained in `iteration`; -1 is the base model."""
+    if iteration < 0:
+        return run.base
+    params, _ = restore_params(run.workdir.policy(iteration), run.base.params)
+    return run.base.with_params(params)
+
+
+def forget_old_policies(run: Run, iteration: int) -> None:
+    """Keep the newest `checkpoint.keep` policies up to `iteration`."""
+    for old in range(iteration - run.config.checkpoint.keep + 1):
+        shutil.rmtree(run.workdir.policy(old), ignore_errors=True)
+
+
+def make_trainer(run: Run) -> Trainer:
+    """One trainer for all iterations, so that nothing is compiled twice."""
+    train, checkpoint = run.config.train, run.config.checkpoint
+    config = TrainConfig(
+        learning_rate=train.learning_rate,
+        batch_size=train.batch_size,
+        epochs=train.epochs,
+        warmup_ratio=train.warmup_ratio,
+        clip_norm=train.clip_norm,
+        weight_decay=train.weight_decay,
+        row_length=train.row_length,
+        rows=train.rows,
+        max_length=train.max_length,
+        remat=train.remat,
+        checkpoint_every_steps=checkpoint.every_steps,
+        keep=checkpoint.keep,
+    )
+    return Trainer(run.base, config)
+
+
+def _example(run: Run, task: Task, prompt: str, program: str, kind: Any) -> Example:
+    completion = run.tokenizer.encode_completion(run.prompts.completion(program))
+    prompt_tokens = tuple(run.tokenizer.encode(prompt))
+    return Example(prompt_tokens, (*completion, run.base.eos_ids[0]), kind, task.id)
+
+
+def _train(
+    run: Run, trainer: Trainer, iteration: int, params0: Any, examples: Sequence[Example], seed: int
+) -> Any:
+    """The trained weights; every step goes into metrics.jsonl."""
+    batch_size, epochs = run.config.train.batch_size, run.config.train.epochs
+    steps = -(-len(examples) // batch_size) * epochs
+
+    with run.reporter.stage(f"train {iteration}", steps) as advance:
+
+        def on_step(stats: StepStats) -> None:
+            values = {
+                "loss": stats.loss,
+                "l1": stats.l1,
+                "l2": stats.l2,
+                "gradient_norm": stats.gradient_norm,
+            }
+            values |= {"learning_rate": stats.learning_rate, "examples": stats.examples}
+            run.metrics.write("train", values, iteration=iteration, step=stats.step)
+            advance(1)
+
+        params, _ = trainer.train(
+            params0, examples, seed, checkpoint_dir=run.workdir.training(iteration), on_step=on_step
+        )
+    return params

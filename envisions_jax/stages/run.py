@@ -1,0 +1,86 @@
+"""What all stages of one run share, and the checks that need model and tasks at hand."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from envisions_jax.clock import Clock
+from envisions_jax.config import Config
+from envisions_jax.config_rules import ConfigError
+from envisions_jax.metrics import MetricsWriter
+from envisions_jax.policy import Policy
+from envisions_jax.progress import Reporter
+from envisions_jax.prompts import Prompts
+from envisions_jax.store import TrajectoryStore
+from envisions_jax.tokenizer import Tokenizer
+from envisions_jax.workdir import WorkDir
+from envs import Environment, Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its settings, its rooms and its memory. `base` is the policy with weights theta_0."""
+
+    config: Config
+    workdir: WorkDir
+    base: Policy
+    prompts: Prompts
+    environment: Environment
+    train_tasks: Sequence[Task]
+    test_sets: Mapping[str, Sequence[Task]]
+    store: TrajectoryStore
+    metrics: MetricsWriter
+    clock: Clock
+    reporter: Reporter
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer. Raises ConfigError if it has none."""
+        return tokenizer_of(self.base)
+
+    def shots(self, iteration: int) -> int:
+        """Demonstrations in the task prompt: the base model needs them, a trained policy does not."""
+        return self.config.prompt.shots if iteration == 0 else 0
+
+
+def tokenizer_of(policy: Policy) -> Tokenizer:
+    """The policy's tokenizer. Raises ConfigError if it has none: a run works on text."""
+    if policy.tokenizer is None:
+        raise ConfigError("model.path: has no tokenizer; a run works on text, add the tokenizer's files")
+    return policy.tokenizer
+
+
+def fold(seed: int, *names: object) -> int:
+    """A seed of its own for each use, from the run's seed and what it is used for. In [0, 2^32)."""
+    text = "/".join(map(str, (seed, *names)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+def check_lengths(
+    config: Config, policy: Policy, prompts: Prompts, train: Sequence[Task], tests: Sequence[Task]
+) -> None:
+    """Raise ConfigError if a prompt and what may follow it do not fit into the context.
+
+    A refinement prompt holds a candidate of up to `sampler.max_new_tokens` tokens besides the new one.
+    """
+    context, limit = config.model.context, policy.config.max_position_embeddings
+    if context > limit:
+        raise ConfigError(f"model.context={context}: the model was made for {limit} tokens at most")
+    tokenizer, new = tokenizer_of(policy), config.sampler.max_new_tokens
+    for task in train:
+        few_shot = len(tokenizer.encode(prompts.explore(task, shots=config.prompt.shots)))
+        _check_fits(few_shot + new, task, "sampler.max_new_tokens", new, context)
+        if config.loop.refine:
+            refine = len(tokenizer.encode(prompts.refine(task, prompts.program(""))))
+            _check_fits(refine + 2 * new, task, "sampler.max_new_tokens", new, context)
+    shots = config.prompt.shots if config.eval.base else 0
+    for task in tests:
+        few_shot = len(tokenizer.encode(prompts.explore(task, shots=shots)))
+        _check_fits(few_shot + config.eval.max_new_tokens, task, "eval.max_new_tokens", new, context)
+
+
+def _check_fits(tokens: int, task: Task, key: str, value: int, context: int) -> None:
+    if tokens > context:
+        raise ConfigError(
+            f"{key}={value}: task {task.id} needs {tokens} tokens with its prompt, model.context={context}"
+        )
