@@ -107,7 +107,7 @@ class Tokenizer:
     def save(self, folder: str | Path) -> None:
         """Writes the files that transformers, and `load_tokenizer`, read back as this tokenizer."""
         folder = Path(folder)
-        self.backend.save(folder)
+        self.backend.save(folder, self.bos_id if self.add_bos else None)
         settings = self._settings | {"add_bos_token": self.add_bos}
         if self.chat_template is not None:
             settings["chat_template"] = self.chat_template
@@ -158,6 +158,13 @@ def _load_sentencepiece(path: Path, settings: dict[str, Any]) -> Tokenizer:
         raise ModelError(
             f"{path} cannot be read as a SentencePiece model ({error}); download it again"
         ) from error
+    added = _read_json(path.with_name("added_tokens.json"))
+    beyond = [text for text in added if backend.token_id(text) is None]
+    if beyond and beyond != [token_text(settings.get("pad_token"))]:  # padding never occurs in a text
+        raise ModelError(
+            f"{path.with_name('added_tokens.json')} adds {beyond[0]!r}, which tokenizer.model does not have; "
+            "save the tokenizer with transformers as tokenizer.json first"
+        )
     return sentencepiece_tokenizer(backend, settings)
 
 
@@ -168,7 +175,11 @@ def sentencepiece_tokenizer(backend: SentencePieceBackend, settings: Mapping[str
     for name, number in declared.items():
         given = _token_id(backend, settings, f"{name}_token")
         ids[name] = number if given is None else given
-    settings = {"tokenizer_class": "LlamaTokenizer", "legacy": True} | dict(settings)
+    # Not "LlamaTokenizer": transformers 5 would make the merges anew, and wrongly (see tokenizer_export).
+    settings = {**settings, "tokenizer_class": "PreTrainedTokenizerFast"}
+    for name, number in ids.items():
+        if number is not None:
+            settings.setdefault(f"{name}_token", backend.token_text(number))
     return _assemble(backend, ids, bool(settings.get("add_bos_token", True)), settings)
 
 

@@ -12,16 +12,19 @@ import functools
 import json
 import re
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import sentencepiece
 import tokenizers
 from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined] # made at run time
 
+from envisions_jax.tokenizer_export import to_fast, with_first
+
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's visible space
 
 
+@runtime_checkable
 class Backend(Protocol):
     """What both kinds can do; ids are plain integers, no BOS or EOS is added here."""
 
@@ -37,7 +40,8 @@ class Backend(Protocol):
 
     def token_id(self, token: str) -> int | None: ...
 
-    def save(self, folder: Path) -> None: ...
+    def save(self, folder: Path, first: int | None) -> None:
+        """Writes the vocabulary's files; `first` is put before every text by the programs that read them."""
 
 
 class FastBackend:
@@ -83,8 +87,10 @@ class FastBackend:
         ids = self._tokenizer.encode("x", add_special_tokens=True).ids
         return ids[0] if len(ids) > 1 and ids[0] in self.special_ids else None
 
-    def save(self, folder: Path) -> None:
-        self._tokenizer.save(str(folder / "tokenizer.json"))
+    def save(self, folder: Path, first: int | None) -> None:
+        same = first is None or first == self.adds_first()
+        tokenizer = self._tokenizer if same or first is None else with_first(self._tokenizer, first)
+        tokenizer.save(str(folder / "tokenizer.json"))
 
 
 class SentencePieceBackend:
@@ -115,6 +121,9 @@ class SentencePieceBackend:
             return b""
         return _piece_bytes(self._processor.id_to_piece(token))
 
+    def token_text(self, number: int) -> str:
+        return self._processor.id_to_piece(number)
+
     def token_id(self, token: str) -> int | None:
         number = self._processor.piece_to_id(token)
         return number if self._processor.id_to_piece(number) == token else None
@@ -125,8 +134,11 @@ class SentencePieceBackend:
         declared = {"bos": processor.bos_id(), "eos": processor.eos_id(), "pad": processor.pad_id()}
         return {name: number if number >= 0 else None for name, number in declared.items()}
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, first: int | None) -> None:
         (folder / "tokenizer.model").write_bytes(self._model)
+        fast = to_fast(self._model)
+        if fast is not None:
+            FastBackend(fast).save(folder, first)
 
 
 @functools.cache

@@ -42,12 +42,16 @@ def masked_attention(
     Query head i reads key/value head ``i // (h // g)``, as transformers' ``repeat_kv`` does.
     """
     b, t, h, c = q.shape
-    g = k.shape[2]
-    grouped = q.reshape(b, t, g, h // g, c)
-    scores = jnp.einsum("btgrc,bsgc->bgrts", grouped, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores * c**-0.5, MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("bgrts,bsgc->btgrc", weights, v).reshape(b, t, h, c)
+    s, g = k.shape[1:3]
+    # Two plain batched matrix products over [b·g], the r = h // g queries of a group below one another:
+    # on XLA:CPU half the time of einsums over the given layout, forward and backward (measured).
+    queries = (q * c**-0.5).reshape(b, t, g, h // g, c).transpose(0, 2, 3, 1, 4).reshape(b * g, -1, c)
+    keys, values = (x.transpose(0, 2, 1, 3).reshape(b * g, s, c) for x in (k, v))
+    scores = jnp.einsum("nqc,nsc->nqs", queries, keys, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask[:, None, None], scores.reshape(b, g, -1, t, s), MASKED)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype).reshape(b * g, -1, s)
+    attended = jnp.einsum("nqs,nsc->nqc", weights, values).reshape(b, g, -1, t, c)
+    return attended.transpose(0, 3, 1, 2, 4).reshape(b, t, h, c)
 
 
 def causal_mask(segment_ids: Int[Array, "b t"] | None, positions: Int[Array, "b t"]) -> Bool[Array, "b t t"]:

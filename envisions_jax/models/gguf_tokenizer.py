@@ -121,9 +121,6 @@ def _sentencepiece(model: GGUFModel) -> Tokenizer:
     template = model.field("tokenizer.chat_template")
     if template is not None:
         settings["chat_template"] = template
-    for name, number in ids.items():
-        if number is not None:
-            settings[f"{name}_token"] = tokens[number]
     return sentencepiece_tokenizer(SentencePieceBackend(proto.SerializeToString()), settings)
 
 

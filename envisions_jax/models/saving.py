@@ -68,6 +68,8 @@ def _write(
     _write_weights(folder, params, shard_bytes)
     if tokenizer is not None:
         tokenizer.save(folder)
+    for file in folder.iterdir():  # safetensors makes its files readable by their owner only
+        file.chmod((folder / "config.json").stat().st_mode)
 
 
 def _write_weights(folder: Path, params: nnx.State, shard_bytes: int) -> None:
