@@ -47,7 +47,7 @@ def storable(text: str) -> str:
 
 
 def value_json(value: Value) -> str:
-    """A program's value as JSON; an integer too long to be written in decimals becomes a string of hex digits."""
+    """A program's value as JSON; an integer too long for decimals becomes a string of hex digits."""
     if isinstance(value, int) and value.bit_length() > 10_000:
         value = hex(value)
     return json.dumps(value)
