@@ -20,6 +20,7 @@ from envisions_jax.selection import (
     select,
     verdict_budget,
 )
+from envisions_jax.selection.draws import reward_of
 from envisions_jax.store import Trajectory
 from tests.trajectories import candidate
 
@@ -110,7 +111,7 @@ def test_keep_is_the_rule_slot_by_slot(run: list[Trajectory], merge: str) -> Non
             continue
         explored, refined = (one, rival) if one.stage == "explore" else (rival, one)
         b, refined_b = explored.outcome == "correct", refined.outcome == "correct"
-        higher = refined.self_reward > explored.self_reward
+        higher = reward_of(refined) > reward_of(explored)
         if merge == "paper":
             wins = (refined_b > b) or (refined_b == b and higher)
         else:
@@ -157,7 +158,7 @@ def brute_force(
         side = positives if t.outcome == "correct" and quoted else negatives
         # Insertion sort: before the first strictly worse one, so that equal ones stay in order of sight.
         row = side[t.task_id]
-        place = next((i for i, other in enumerate(row) if other.self_reward < t.self_reward), len(row))
+        place = next((i for i, other in enumerate(row) if reward_of(other) < reward_of(t)), len(row))
         row.insert(place, t)
     singles, pairs = [], []
     for task in tasks:
