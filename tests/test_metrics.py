@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event
 
@@ -51,6 +51,7 @@ def test_the_papers_example() -> None:
     assert stability(counts) == pytest.approx(0.800)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sets(st.sampled_from("abcdef")), max_size=6))
 def test_learning_counts_by_brute_force(solved: list[set[str]]) -> None:
     counts = learning_counts(solved)

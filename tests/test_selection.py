@@ -93,6 +93,7 @@ def test_filter_needs_self_rewards_only_where_verdicts_are_equal() -> None:
         filter_slot(candidate(reward=-1.0), right)
 
 
+@settings(max_examples=50, deadline=None)
 @given(runs(), st.sampled_from(["paper", "reference"]))
 def test_keep_is_the_rule_slot_by_slot(run: list[Trajectory], merge: str) -> None:
     config = SelectionConfig(merge=merge)  # type: ignore[arg-type]
@@ -196,7 +197,7 @@ configs = st.builds(
 QUESTIONS = {"a": "question a", "b": "question b"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(runs(), configs, st.integers(0, 2))
 def test_select_is_the_brute_force(run: list[Trajectory], config: SelectionConfig, iteration: int) -> None:
     kept = keep(run, config, seed=1)
@@ -207,6 +208,7 @@ def test_select_is_the_brute_force(run: list[Trajectory], config: SelectionConfi
     assert all(e.positive.correct for e in selection.l1 + selection.l2)
 
 
+@settings(max_examples=50, deadline=None)
 @given(runs(), configs, st.integers(0, 2))
 def test_random_rank_takes_as_many_and_does_not_depend_on_rewards(
     run: list[Trajectory], config: SelectionConfig, seed: int
@@ -292,6 +294,7 @@ def test_equal_self_rewards_rank_in_the_order_of_sight() -> None:
 # ---- The control -------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=50, deadline=None)
 @given(runs(), st.integers(0, 30), st.integers(0, 30), st.integers(0, 3))
 def test_control_takes_its_budget_of_distinct_candidates(
     run: list[Trajectory], l1: int, l2: int, seed: int
@@ -309,6 +312,7 @@ def test_control_takes_its_budget_of_distinct_candidates(
     assert all(is_usable(e.positive) for e in selection.l1)
 
 
+@settings(max_examples=50, deadline=None)
 @given(runs(), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_control_never_looks_at_a_verdict(run: list[Trajectory], seed: int, shuffler: random.Random) -> None:
     """Other verdicts, same budget: the same candidates."""
@@ -327,6 +331,7 @@ def test_control_never_looks_at_a_verdict(run: list[Trajectory], seed: int, shuf
     assert chosen[0] == chosen[1]
 
 
+@settings(max_examples=50, deadline=None)
 @given(runs(), configs)
 def test_control_gets_as_many_as_the_verdicts_would_give(
     run: list[Trajectory], config: SelectionConfig
