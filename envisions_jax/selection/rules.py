@@ -48,7 +48,7 @@ class SelectionConfig:
 
     @classmethod
     def reference(cls, domain: Literal["math", "logic", "web"] = "math") -> "SelectionConfig":
-        """The released code's rules (spec/reference_behaviour §1.5–1.6)."""
+        """The released code's rules."""
         if domain == "web":
             return cls(n1=2, merge="reference", hold_back=True, dedup="none")
         quoting = 3 if domain == "math" else 0
