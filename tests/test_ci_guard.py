@@ -17,7 +17,7 @@ SKIPS = {
 }
 
 
-@pytest.mark.parametrize(("ci", "summary"), [("true", "2 failed, 1 error in"), ("", "3 skipped in")])
+@pytest.mark.parametrize(("ci", "summary"), [("true", "1 failed, 2 errors in"), ("", "3 skipped in")])
 def test_a_skip_fails_the_run_in_ci_alone(tmp_path: Path, ci: str, summary: str) -> None:
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
     for name, source in SKIPS.items():
