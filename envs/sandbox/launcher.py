@@ -19,6 +19,8 @@ def main(arguments: list[str]) -> int:
     """`arguments`: process id of the parent, settings as JSON. Jobs come on stdin, answers go to stdout."""
     parent, settings = int(arguments[0]), SandboxSettings.from_json(arguments[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Held back until there is a zygote to take along, so that an early end leaves no orphan either.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     parent_handle = os.pidfd_open(parent)
     if os.getppid() != parent:  # it died before the line above, and its number may be someone else's now
         return 1
@@ -34,6 +36,7 @@ def main(arguments: list[str]) -> int:
     child = os.fork()
     if child == 0:
         os.close(parent_handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         zygote.main(settings, layers, jobs, answers)
     os.close(jobs)
     os.close(answers)
@@ -66,6 +69,7 @@ def _watch(parent_handle: int, child: int) -> int:
 
     child_handle = os.pidfd_open(child)
     signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     watch = select.poll()
     watch.register(parent_handle, select.POLLIN)
     watch.register(child_handle, select.POLLIN)

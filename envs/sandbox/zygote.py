@@ -138,7 +138,9 @@ def _run(child: _Child, payload: dict[str, Any], output_limit: int) -> dict[str,
 
 
 def _cpu_seconds(process: int) -> float:
-    """CPU time of another process: its clock id is its number in the kernel's encoding (clock_getcpuclockid(3))."""
+    """CPU time of another process: its clock id is its number in the kernel's encoding
+    (clock_getcpuclockid(3)).
+    """
     return time.clock_gettime((~process << 3) | 2)
 
 

@@ -72,7 +72,7 @@ HOSTILE = (
         "monkey-patched builtins",
         "error",
         "import builtins, json, os, math\n"
-        "for name in ('isinstance', 'str', 'repr', 'abs', 'len', 'float', 'int', 'getattr', 'callable', 'type'):\n"
+        "for name in ('isinstance', 'str', 'repr', 'abs', 'len', 'float', 'int', 'getattr', 'callable'):\n"
         "    setattr(builtins, name, lambda *a, **k: 42)\n"
         'json.dumps = lambda *a, **k: \'{{"kind": "correct", "equal": true}}\'\n'
         "math.isclose = lambda *a, **k: True\n"
@@ -127,7 +127,7 @@ HOSTILE = (
         "wrong",
         "import threading\ndef spin():\n    while True:\n        pass\n"
         "def solution():\n"
-        "    for _ in range(4):\n        threading.Thread(target=spin).start()\n"
+        "    for _ in range(2):\n        threading.Thread(target=spin).start()\n"
         "    return 41",
     ),
     Hostile(

@@ -136,7 +136,7 @@ def test_what_can_be_told_without_sympy(text: str, answer: str | int, verdict: b
     assert quick_compare(Answer(text, number_of(text)), answer) is verdict
 
 
-_RETURNS = [
+_RETURNS: list[tuple[str, str | int | float, str]] = [
     ("42", 42, "correct"),
     ("42.00009", 42, "correct"),
     ("'42'", 42, "correct"),

@@ -21,7 +21,9 @@ _WITHOUT: tuple[tuple[str, ...], ...] = ((), ("namespaces", "private_root"), ("l
 @pytest.fixture(scope="module", params=_WITHOUT, ids=["all layers", "no namespaces", "no landlock"])
 def confined(request: pytest.FixtureRequest) -> Iterator[PythonEnvironment]:
     """One worker, so that the next program is run by the same one; also as on hosts that lack a layer."""
-    with PythonEnvironment(workers=1, time_limit_s=_LIMIT_S, without=request.param) as environment:
+    with PythonEnvironment(
+        workers=1, time_limit_s=_LIMIT_S, memory_limit_mb=128, without=request.param
+    ) as environment:
         assert run(environment, "result = 42").correct  # the worker is warm
         yield environment
 
@@ -100,7 +102,7 @@ def test_a_program_does_not_find_the_right_answer_in_its_memory(environment: Pyt
 import gc, sys
 def solution():
     seen = [v for f in sys._current_frames().values() for v in f.f_back.f_locals.values()]
-    return 42 if any("48151" + "62342" in str(v) for v in seen + gc.get_objects()) else 0
+    return 42 if any(str(48151) + str(62342) in str(v) for v in seen + gc.get_objects()) else 0
 """
     task = envs.Task("secret", "?", 4815162342)
     assert [outcome.value for outcome in environment.execute([(task, program)] * 2)] == [0, 0]

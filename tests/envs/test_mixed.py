@@ -11,7 +11,7 @@ import envs
 from envs.python import PythonEnvironment
 from tests.envs.hostile import HOSTILE
 
-# Those that end by their time limit take 0.5 s each; the rest of a fifth of 10,000 programs is enough of them.
+# Those that end by their time limit take 0.5 s each; a tenth of a fifth of 10,000 programs is enough.
 _SHARE_OF_ENDLESS = 0.1
 
 
@@ -53,7 +53,7 @@ def test_mixed_programs(count: int) -> None:
         for number in range(count)
     ]
     memory = set(os.listdir("/dev/shm"))
-    with PythonEnvironment(workers=2, time_limit_s=0.5) as environment:
+    with PythonEnvironment(workers=2, time_limit_s=0.5, memory_limit_mb=128) as environment:
         pids = environment.processes()
         outcomes = environment.execute((task, program) for task, program, _ in cases)
         for (task, program, kind), outcome in zip(cases, outcomes, strict=True):

@@ -28,22 +28,25 @@ def test_extract_program(text: str, program: str) -> None:
 _GOOD = {
     "solution": "def solution():\n    return 42",
     "result": "result = 40 + 2",
-    "imports above": "import math\nfrom sympy import Rational as R\n\ndef solution():\n    return math.floor(R(85, 2))",
+    "imports above": "import math\nfrom sympy import Rational as R\n\n"
+    "def solution():\n    return math.floor(R(85, 2))",
     "helpers above": "K = 2\ndef twice(x):\n    return K * x\ndef solution():\n    return twice(21)",
     "comment first": "# the answer\ndef solution():\n    return 42",
     "fenced": "```python\ndef solution():\n    return 42\n```",
     "solution before result": "result = 1\ndef solution():\n    return 42",
     "lambda": "solution = lambda: 42",
     "recursion": "def solution(n=42):\n    return n and 1 + solution(n - 1)",
-    "dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef solution():\n    return P(42).x",
+    "dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n"
+    "def solution():\n    return P(42).x",
     "windows lines": "def solution():\r\n    return 42\r\n",
-    "sympy solve": "from sympy import *\nx = symbols('x')\ndef solution():\n    return solve(Eq(x / 2, 21), x)[0]",
+    "sympy solve": "from sympy import *\nx = symbols('x')\n"
+    "def solution():\n    return solve(Eq(x / 2, 21), x)[0]",
     "all packages": "import math, sympy, numpy, fractions, datetime, itertools, statistics, collections\n"
     "result = statistics.mean([41, 43])",
     "a package that is not preloaded": "import xml.dom.minidom, sqlite3, csv, zoneinfo\nresult = 42",
     "non-ASCII": "größe = 42\nresult = größe",
-    "thread": "import threading\nout = []\nt = threading.Thread(target=out.append, args=(42,))\nt.start()\nt.join()\n"
-    "def solution():\n    return out[0]",
+    "thread": "import threading\nout = []\nt = threading.Thread(target=out.append, args=(42,))\n"
+    "t.start()\nt.join()\ndef solution():\n    return out[0]",
 }
 
 

@@ -1,4 +1,4 @@
-"""The system call filter, run in a small BPF interpreter: what it allows, refuses and hides, on both machines."""
+"""The system call filter, run in a small BPF interpreter: what it allows, refuses and hides."""
 
 import errno
 import os
