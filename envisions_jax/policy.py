@@ -19,10 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from flax.typing import PathParts
 from jaxtyping import Array, Float, Int
 
-from envisions_jax.models import loading, saving
+from envisions_jax.models import loading, saving, weights
 from envisions_jax.models.attention import CausalAttention
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama
@@ -352,5 +351,5 @@ def _named_dtype(key: str, name: str) -> jnp.dtype:
     return jnp.dtype(name)
 
 
-def _shapes(params: nnx.State) -> dict[PathParts, tuple[int, ...]]:
-    return {path: variable.shape for path, variable in nnx.to_flat_state(params)}
+def _shapes(params: nnx.State) -> dict[weights.Path, tuple[int, ...]]:
+    return {path: variable.shape for path, variable in weights.flat(params)}

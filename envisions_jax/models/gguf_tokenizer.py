@@ -70,7 +70,13 @@ def _byte_level(model: GGUFModel) -> Tokenizer:
     name = model.field("tokenizer.ggml.pre", "default")
     pre_tokenizer, ignore_merges = _pre_tokenizer(name, model.path)
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    tokenizer = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=ignore_merges))
+    try:
+        bpe = models.BPE(vocabulary, merges, ignore_merges=ignore_merges)
+    except Exception as error:  # the library raises nothing more specific
+        raise ModelError(
+            f"{model.path}: the embedded tokenizer is damaged ({error}); download it again"
+        ) from error
+    tokenizer = tokenizers.Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoders.ByteLevel()
     for kind, add in ((_CONTROL, tokenizer.add_special_tokens), (_USER_DEFINED, tokenizer.add_tokens)):

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from flax.typing import PathParts
 from jax.typing import DTypeLike
 
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama, abstract
+
+Path = tuple[str | int, ...]  # into `Llama`: names, and a layer's number
 
 _PROJECTIONS = {
     ("attention", "query"): "self_attn.q_proj",
@@ -35,12 +37,12 @@ _NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attent
 class Slot:
     """One parameter: its path in our state, its name in Hugging Face's, and whether that is transposed."""
 
-    path: PathParts
+    path: Path
     name: str
     transposed: bool
 
 
-def slot(path: PathParts) -> Slot:
+def slot(path: Path) -> Slot:
     """The place of one parameter of `Llama` in a Hugging Face checkpoint."""
     match path:
         case ("embedding",):
@@ -60,8 +62,14 @@ def slot(path: PathParts) -> Slot:
 
 def slots(state: nnx.State) -> Iterator[tuple[Slot, nnx.Variable]]:
     """Every parameter of `state`, abstract or real, with its place."""
-    for path, variable in nnx.to_flat_state(state):
+    for path, variable in flat(state):
         yield slot(path), variable
+
+
+def flat(state: nnx.State) -> Iterator[tuple[Path, nnx.Variable]]:
+    """Every parameter of `state` with its path."""
+    for path, variable in nnx.to_flat_state(state):
+        yield cast(Path, path), variable
 
 
 def _ignored(name: str, config: LlamaConfig) -> bool:
@@ -85,7 +93,7 @@ def assemble(
     """
     graphdef, empty = abstract(config, dtype=dtype, param_dtype=param_dtype)
     wanted = {place.name: (place, variable) for place, variable in slots(empty)}
-    filled: dict[PathParts, nnx.Variable] = {}
+    filled: dict[Any, nnx.Variable] = {}  # by path
     for name, array in tensors:
         if _ignored(name, config):
             continue
@@ -103,7 +111,7 @@ def assemble(
             f"{source}: {len(missing)} of {len(wanted)} tensors are missing ({shown}); "
             "the download is incomplete, or config.json is of another model"
         )
-    return graphdef, nnx.from_flat_state({path: filled[path] for path, _ in nnx.to_flat_state(empty)})
+    return graphdef, nnx.from_flat_state({path: filled[path] for path, _ in flat(empty)})
 
 
 def _place(array: np.ndarray, place: Slot, variable: nnx.Variable, source: str) -> jax.Array:
