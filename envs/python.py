@@ -1,5 +1,4 @@
-"""The Python environment: programs of the math domain, run in a kernel-enforced sandbox, judged by their
-answer.
+"""The Python environment: programs of the math domain, run in a kernel-enforced sandbox.
 
 A program defines `solution()` (imports and helpers above it are fine) or sets `result`; a fenced block
 around it is taken off. The right answer never reaches the process that runs the program: this side
@@ -31,9 +30,7 @@ _LOOK_AHEAD_PER_WORKER = 8
 
 
 def extract_program(text: str) -> str:
-    """The body of the first fenced block of `text` (also one that never closes), else the whole text;
-    stripped.
-    """
+    """The body of the first fenced block (also one that never closes), else the whole text; stripped."""
     match = _FENCE.search(text)
     return (match.group(1) if match else text).strip()
 
@@ -41,11 +38,11 @@ def extract_program(text: str) -> str:
 class PythonEnvironment:
     """Runs Python programs in `workers` sandboxed processes.
 
-    time_limit_s: wall-clock seconds each program gets. memory_limit_mb: mebibytes a program may use beyond
-    what the preloaded packages take. output_limit: bytes of stdout kept; a program that writes more is
-    ended ("error"). sandbox: "full" (raises EnvironmentFailure if this host cannot confine programs),
-    "best" (whatever the host has,
-        with a warning), "none" (trusted programs only).
+    time_limit_s: wall-clock seconds each program gets; one that the busy host hardly let run gets 0.6 more.
+    memory_limit_mb: mebibytes a program may use beyond what the preloaded packages take.
+    output_limit: bytes of stdout kept; a program that writes more is ended ("error").
+    sandbox: "full" (raises EnvironmentFailure if this host cannot confine programs), "best" (whatever the
+        host has, with a warning), "none" (trusted programs only).
     without: sandbox layers to leave out although the host has them (see `envs.sandbox.settings.LAYERS`).
     """
 

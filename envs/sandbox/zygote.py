@@ -98,9 +98,7 @@ def _be_killed_first() -> None:
 
 
 def _run(child: _Child, payload: dict[str, Any], output_limit: int) -> dict[str, Any]:
-    """One job in one child: {"status", "answer", "output", "code", "seconds"}; the child is dead and
-    reaped after.
-    """
+    """One job in one child, dead and reaped after: {"status", "answer", "output", "code", "seconds"}."""
     answer_read, answer_write = os.pipe()
     output_read, output_write = os.pipe()
     start = time.monotonic()
@@ -189,6 +187,8 @@ def _follow(handle: int, answer: _Collector, output: _Collector, deadline: float
                 pipe.read()
                 if pipe.at_end:  # closed by the child, which may well go on
                     watch.unregister(pipe.handle)
+        if handle in ready:
+            answer.drain()
         if output.is_over or answer.is_over:
             return "output"
         if b"\n" in answer.data:
