@@ -26,9 +26,7 @@ class ModelConfig:
     """Which base model theta_0 is."""
 
     path: str = "smollm2-135m"  # alias, Hugging Face folder or id, GGUF file
-    dtype: Literal["auto", "float32", "bfloat16"] = (
-        "auto"  # float32 on CPU, bfloat16 compute elsewhere
-    )
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # float32 on CPU, bfloat16 compute elsewhere
     context: int = 2048  # longest prompt + completion in tokens, at most what the model was made for
 
 
@@ -51,7 +49,8 @@ class TasksConfig:
 class PromptConfig:
     """One wording for sampling, training and test."""
 
-    style: str = "expression"  # "expression": short programs for small models; "pal": def solution()
+    # "expression", "function": short programs for small models; "pal": whole functions
+    style: Literal["expression", "function", "pal"] = "expression"
     shots: int = 3  # demonstrations at iteration 0, and in the base model's few-shot row
 
 

@@ -49,7 +49,9 @@ def execute(
 
     base, prompts = open_policy(config), Prompts(config.prompt.style)
     try:
-        check_lengths(config, base, prompts, train, [task for group in tests.values() for task in group])
+        everything = [task for group in tests.values() for task in group]
+        shots = config.prompt.shots if config.eval.base else 0
+        check_lengths(config, base, prompts, train, everything, shots)
     except PromptError as error:
         raise ConfigError(f"prompt.shots={config.prompt.shots}: {error}") from error
     create_workdir(workdir, config)

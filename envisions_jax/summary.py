@@ -25,27 +25,38 @@ def iteration_line(record: Record, iterations: int, seconds: Mapping[str, float]
 
 def final_table(records: Sequence[Record], title: str) -> Table:
     """Iteration x accuracy on each test set, tasks solved, EA, STB, margin, examples and time by stage."""
-    iterations = [record for record in records if record["kind"] == "iteration"]
-    base = next((record for record in records if record["kind"] == "base"), None)
-    sets = test_sets(records)
+    sets, accuracy = test_sets(records), policies(records)
     table = Table(title=title)
     for name in ("policy", *sets, "solved", "EA", "STB", "margin", "L1+L2", *STAGES):
         table.add_column(name, justify="left" if name == "policy" else "right")
-    if base is not None:
-        for kind, label in (("few_shot", "base, few-shot"), ("zero_shot", "base, zero-shot")):
-            figures = [percent(base["accuracy"][kind].get(name)) for name in sets]
-            times = _times(base) if kind == "zero_shot" else [""] * len(STAGES)
-            table.add_row(label, *figures, *[""] * 5, *times)
-    for record in iterations:
-        table.add_row(
-            f"iteration {record['iteration'] + 1}",
-            *(percent(record["accuracy"].get(name)) for name in sets),
-            f"{record['solved_by_exploration']} -> {record['solved']}",
-            *(_number(record[name]) for name in ("ea", "stb", "margin")),
-            f"{record['l1_examples']}+{record['l2_examples']}",
-            *_times(record),
-        )
+    for record in records:
+        if record["kind"] == "base":
+            for name in ("base, few-shot", "base, zero-shot"):
+                times = _times(record) if name == "base, zero-shot" else []  # of both
+                table.add_row(name, *_percents(accuracy[name], sets), *[""] * 5, *times)
+        elif record["kind"] == "iteration":
+            name = f"iteration {record['iteration'] + 1}"
+            table.add_row(
+                name,
+                *_percents(accuracy[name], sets),
+                f"{record['solved_by_exploration']} -> {record['solved']}",
+                *(_number(record[key]) for key in ("ea", "stb", "margin")),
+                f"{record['l1_examples']}+{record['l2_examples']}",
+                *_times(record),
+            )
     return table
+
+
+def policies(records: Sequence[Record]) -> dict[str, Mapping[str, float | None]]:
+    """Accuracy by test set of every policy of a run: the base model both ways, then iterations."""
+    found: dict[str, Mapping[str, float | None]] = {}
+    for record in records:
+        if record["kind"] == "base":
+            found["base, few-shot"] = record["accuracy"]["few_shot"]
+            found["base, zero-shot"] = record["accuracy"]["zero_shot"]
+        elif record["kind"] == "iteration":
+            found[f"iteration {record['iteration'] + 1}"] = record["accuracy"]
+    return found
 
 
 def test_sets(records: Sequence[Record]) -> list[str]:
@@ -62,6 +73,10 @@ def test_sets(records: Sequence[Record]) -> list[str]:
 def percent(value: float | None) -> str:
     """A share for a reader; a dash where it is undefined."""
     return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _percents(accuracy: Mapping[str, float | None], sets: Sequence[str]) -> list[str]:
+    return [percent(accuracy.get(name)) for name in sets]
 
 
 def _accuracies(accuracy: Mapping[str, float | None]) -> str:

@@ -57,7 +57,12 @@ def fold(seed: int, *names: object) -> int:
 
 
 def check_lengths(
-    config: Config, policy: Policy, prompts: Prompts, train: Sequence[Task], tests: Sequence[Task]
+    config: Config,
+    policy: Policy,
+    prompts: Prompts,
+    train: Sequence[Task],
+    tests: Sequence[Task],
+    test_shots: int,
 ) -> None:
     """Raise ConfigError if a prompt and what may follow it do not fit into the context.
 
@@ -71,12 +76,12 @@ def check_lengths(
         few_shot = len(tokenizer.encode(prompts.explore(task, shots=config.prompt.shots)))
         _check_fits(few_shot + new, task, "sampler.max_new_tokens", new, context)
         if config.loop.refine:
-            refine = len(tokenizer.encode(prompts.refine(task, prompts.program(""))))
-            _check_fits(refine + 2 * new, task, "sampler.max_new_tokens", new, context)
-    shots = config.prompt.shots if config.eval.base else 0
+            empty = len(tokenizer.encode(prompts.refine(task, prompts.program(""))))
+            _check_fits(empty + 2 * new, task, "sampler.max_new_tokens", new, context)
+    new = config.eval.max_new_tokens
     for task in tests:
-        few_shot = len(tokenizer.encode(prompts.explore(task, shots=shots)))
-        _check_fits(few_shot + config.eval.max_new_tokens, task, "eval.max_new_tokens", new, context)
+        prompt = len(tokenizer.encode(prompts.explore(task, shots=test_shots)))
+        _check_fits(prompt + new, task, "eval.max_new_tokens", new, context)
 
 
 def _check_fits(tokens: int, task: Task, key: str, value: int, context: int) -> None:

@@ -1,0 +1,120 @@
+"""Evaluate a checkpoint or the base model, zero-shot or few-shot.
+
+    python -m envisions_jax.evaluate --config=configs/quickstart.py --checkpoint=base --shots=3
+    python -m envisions_jax.evaluate --config=configs/quickstart.py --checkpoint=runs/quickstart --tasks=svamp
+
+A checkpoint is the work directory of a run (its newest policy), or what `model.path` takes: a Hugging Face
+folder or id, a GGUF file, an alias. Decoding is the config's (`eval.*`), deterministic.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from envisions_jax import command_line, tasks
+from envisions_jax.config import Config, with_values
+from envisions_jax.config_rules import ConfigError
+from envisions_jax.progress import Reporter
+from envisions_jax.prompts import PromptError, Prompts
+from envisions_jax.summary import percent
+from envisions_jax.task_sets import test_tasks
+from envisions_jax.workdir import WorkDir, write_atomically
+from envs import Task
+
+if TYPE_CHECKING:
+    from envisions_jax.policy import Policy
+
+
+def main(config: Config, values: flags.FlagValues) -> int:
+    """The exit code of an evaluation."""
+    if not values.checkpoint:
+        raise ConfigError("say what to evaluate: --checkpoint=base, or a run's work directory, or a model")
+    names = tuple(values.tasks) or config.tasks.test
+    for name in names:
+        if name not in tasks.NAMES:
+            raise ConfigError(f"tasks={name!r}: choose from {', '.join(tasks.NAMES)}")
+    config = with_values(config, {"tasks.test": names})
+    sets = test_tasks(config)
+    prompts = Prompts(config.prompt.style)
+    try:
+        prompts.explore(next(iter(sets.values()))[0], shots=values.shots)
+    except PromptError as error:
+        raise ConfigError(f"shots={values.shots}: {error}") from error
+
+    # Here, not above: what cannot work is told before JAX starts.
+    from envisions_jax.rooms import speaking_errors
+
+    with speaking_errors():
+        policy = open_checkpoint(config, values.checkpoint)
+        report = evaluate_sets(config, policy, prompts, sets, values.shots)
+    report = {"checkpoint": values.checkpoint, "shots": values.shots, "sets": report}
+    output = Path(values.output or _default_output(values.checkpoint, values.shots))
+    write_atomically(output, json.dumps(report, indent=1) + "\n")
+    Reporter().line(f"written to {output}")
+    return 0
+
+
+def open_checkpoint(config: Config, checkpoint: str) -> "Policy":
+    """The policy that `checkpoint` names. Raises ConfigError for a run without a policy."""
+    from envisions_jax.rooms import open_policy
+    from envisions_jax.training import has_params, restore_params
+
+    if checkpoint == "base":
+        return open_policy(config)
+    workdir = WorkDir(Path(checkpoint))
+    if not workdir.store.exists():
+        return open_policy(with_values(config, {"model.path": checkpoint}))
+    if workdir.final.exists():
+        return open_policy(with_values(config, {"model.path": str(workdir.final)}))
+    for iteration in reversed(range(config.loop.iterations)):
+        if has_params(workdir.policy(iteration)):
+            base = open_policy(config)
+            params, _ = restore_params(workdir.policy(iteration), base.params)
+            return base.with_params(params)
+    raise ConfigError(f"checkpoint={checkpoint!r}: is a run that has not trained a policy yet")
+
+
+def evaluate_sets(
+    config: Config, policy: "Policy", prompts: Prompts, sets: dict[str, list[Task]], shots: int
+) -> dict[str, dict[str, object]]:
+    """Accuracy and counts of outcomes by test set, told as they come."""
+    from envisions_jax.metrics import accuracy
+    from envisions_jax.rooms import open_environment
+    from envisions_jax.stages.evaluation import answers, judge
+    from envisions_jax.stages.run import check_lengths
+
+    check_lengths(config, policy, prompts, [], [task for group in sets.values() for task in group], shots)
+    reporter, report = Reporter(bars=config.progress), {}
+    with open_environment(config) as environment:
+        for name, group in sets.items():
+            texts = [prompts.explore(task, shots=shots) for task in group]
+            shape = policy.plan_stage(texts, config.eval.max_new_tokens)
+            with reporter.stage(f"evaluate {name}", len(group)) as advance:
+                completions = answers(policy, prompts, texts, config.eval, shape, advance)
+            kind = "few_shot" if shots else "zero_shot"
+            results = judge(environment, prompts, group, completions, 0, name, kind)
+            outcomes = [result.outcome for result in results]
+            share = accuracy(outcomes)
+            reporter.line(f"{name}: {percent(share)} of {len(group)}, {shots} shots")
+            counts = {kind: outcomes.count(kind) for kind in dict.fromkeys(outcomes)}
+            report[name] = {"accuracy": share, "tasks": len(group), "outcomes": counts}
+    return report
+
+
+def _default_output(checkpoint: str, shots: int) -> Path:
+    """Beside the run that was evaluated, or here."""
+    name = f"evaluation-{shots}shot.json"
+    return Path(checkpoint) / name if WorkDir(Path(checkpoint)).store.exists() else Path(name)
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("checkpoint", "", "base, a run's work directory, or a model")
+    flags.DEFINE_integer("shots", 0, "demonstrations in the prompt", lower_bound=0)
+    flags.DEFINE_list("tasks", [], "test sets, instead of the config's")
+    flags.DEFINE_string("output", "", "JSON file to write; by default beside the checkpoint")
+
+
+if __name__ == "__main__":
+    command_line.run(main, _define_flags)
