@@ -26,8 +26,9 @@ _ANSWER_LIMIT = 1 << 17
 _PIECE = 1 << 16
 _ANSWER_HANDLE = 3
 _HIGHEST_HANDLE = 1024
-# A program that a busy host did not let run gets this much longer: its outcome should not depend on the load.
-_STARVED_GRACE_S = 0.6
+# A program that a busy host did not let run (it got less than this share of its time on a processor) gets this
+# much longer: its outcome should not depend on the load.
+_FAIR_SHARE, _STARVED_GRACE_S = 0.8, 0.6
 # The first byte of every answer, written before the action starts: without it the job never ran.
 _CONFINED = b"+"
 # Takes the job's payload, returns its answer as one line.
@@ -111,7 +112,7 @@ def _run(child: _Child, payload: dict[str, Any], output_limit: int) -> dict[str,
     handle = os.pidfd_open(process)
     try:
         status = _follow(handle, answer, output, start + child.time_limit_s)
-        if status == "timeout" and _cpu_seconds(process) < child.time_limit_s / 2:
+        if status == "timeout" and _cpu_seconds(process) < _FAIR_SHARE * child.time_limit_s:
             status = _follow(handle, answer, output, time.monotonic() + _STARVED_GRACE_S)
         seconds = time.monotonic() - start
         os.kill(process, signal.SIGKILL)

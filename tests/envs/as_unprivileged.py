@@ -55,7 +55,7 @@ def main() -> None:
     task, wrong = envs.Task("t", "?", 42), {}
     values = {"marker": "/tmp/envs-marker", "secret": "/etc/hostname", "port": 9, "victim": os.getpid()}
     with PythonEnvironment(
-        workers=1, time_limit_s=0.5, memory_limit_mb=128, without=sys.argv[1:]
+        workers=1, time_limit_s=0.5, memory_limit_mb=64, without=sys.argv[1:]
     ) as environment:
         for case in HOSTILE:
             programs = [(task, case.program.format(**values)), (task, "result = 42")]

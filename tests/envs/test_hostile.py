@@ -22,7 +22,7 @@ _WITHOUT: tuple[tuple[str, ...], ...] = ((), ("namespaces", "private_root"), ("l
 def confined(request: pytest.FixtureRequest) -> Iterator[PythonEnvironment]:
     """One worker, so that the next program is run by the same one; also as on hosts that lack a layer."""
     with PythonEnvironment(
-        workers=1, time_limit_s=_LIMIT_S, memory_limit_mb=128, without=request.param
+        workers=1, time_limit_s=_LIMIT_S, memory_limit_mb=64, without=request.param
     ) as environment:
         assert run(environment, "result = 42").correct  # the worker is warm
         yield environment
