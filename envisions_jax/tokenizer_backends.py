@@ -97,10 +97,11 @@ class SentencePieceBackend:
     """A ``tokenizer.model``."""
 
     def __init__(self, model: bytes) -> None:
+        """Raises RuntimeError: no SentencePiece model."""
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._model = model
         proto = ModelProto.FromString(model)
         self.dummy_prefix = proto.normalizer_spec.add_dummy_prefix
-        self._model = model
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         proto.normalizer_spec.add_dummy_prefix = False
         self._continuing = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
         self.vocab_size = self._processor.get_piece_size()

@@ -93,7 +93,7 @@ def assemble(
     """
     graphdef, empty = abstract(config, dtype=dtype, param_dtype=param_dtype)
     wanted = {place.name: (place, variable) for place, variable in slots(empty)}
-    filled: dict[Any, nnx.Variable] = {}  # by path
+    filled: dict[Path, nnx.Variable] = {}
     for name, array in tensors:
         if _ignored(name, config):
             continue
@@ -111,7 +111,8 @@ def assemble(
             f"{source}: {len(missing)} of {len(wanted)} tensors are missing ({shown}); "
             "the download is incomplete, or config.json is of another model"
         )
-    return graphdef, nnx.from_flat_state({path: filled[path] for path, _ in flat(empty)})
+    ordered: Any = {path: filled[path] for path, _ in flat(empty)}
+    return graphdef, nnx.from_flat_state(ordered)
 
 
 def _place(array: np.ndarray, place: Slot, variable: nnx.Variable, source: str) -> jax.Array:

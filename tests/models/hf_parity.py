@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +12,10 @@ import transformers
 from envisions_jax import Policy
 
 
-def random_hf_model(folder: Path, **options: object) -> transformers.LlamaForCausalLM:
+def random_hf_model(folder: Path, **options: Any) -> transformers.LlamaForCausalLM:
     """Saves a small random LLaMA made by transformers, with weights large enough to tell errors apart."""
     torch.manual_seed(0)
-    shape: dict[str, object] = {
+    shape: dict[str, Any] = {
         "vocab_size": 96,
         "hidden_size": 32,
         "intermediate_size": 56,

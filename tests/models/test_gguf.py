@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import jax
@@ -97,7 +98,7 @@ def add_tokenizer(writer: gguf.GGUFWriter) -> None:
         {"rms_norm_eps": 1e-6, "head_dim": 16},
     ],
 )
-def test_the_same_model_comes_back(changes: dict[str, object], tmp_path: Path) -> None:
+def test_the_same_model_comes_back(changes: dict[str, Any], tmp_path: Path) -> None:
     policy = testing.tiny_policy(**changes)
     # Values of their own in every vector too: norms and biases start as ones and zeros.
     policy = policy.with_params(

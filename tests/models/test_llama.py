@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "multi-head": {},
     "grouped": {"num_key_value_heads": 2},
     "multi-query, wide heads": {"num_key_value_heads": 1, "head_dim": 16},
@@ -72,8 +73,13 @@ def test_packed_examples_do_not_see_each_other(tiny_policy: Policy) -> None:
     row = jnp.asarray(np.concatenate([first, second]))[None]
     positions = jnp.asarray([[*range(5), *range(7)]])
     segments = jnp.asarray([[1] * 5 + [2] * 7])
-    model = tiny_policy.model
-    packed = model.logits(model(row, positions, CausalAttention(positions, segments)))
+
+    @jax.jit
+    def logits(params: nnx.State) -> jax.Array:
+        model = nnx.merge(tiny_policy.graphdef, params)
+        return model.logits(model(row, positions, CausalAttention(positions, segments)))
+
+    packed = logits(tiny_policy.params)
     for part, place in ((first, slice(0, 5)), (second, slice(5, 12))):
         alone = tiny_policy.logits(part[None])
         assert np.allclose(packed[0, place], alone[0], atol=1e-5)
@@ -86,7 +92,8 @@ def test_remat_changes_neither_values_nor_gradients(tiny_policy: Policy) -> None
         model = nnx.merge(tiny_policy.graphdef, params)
         return jnp.square(model.logits(model(tokens, tokens, CausalAttention(tokens), remat=remat))).mean()
 
-    plain, again = (jax.grad(loss)(tiny_policy.params, remat) for remat in (False, True))
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    plain, again = (gradient(tiny_policy.params, remat) for remat in (False, True))
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
         assert np.allclose(a, b, atol=1e-6)
 
@@ -99,15 +106,18 @@ def test_attention_is_asked_once_a_layer_with_rotated_keys(tiny_policy: Policy) 
         seen.append((layer, q.shape, k.shape))
         return causal_attention(q, k, v, positions=tokens)
 
-    tiny_policy.model(tokens, tokens, attention)
+    jax.eval_shape(lambda: tiny_policy.model(tokens, tokens, attention))
     assert seen == [(layer, (1, 6, 4, 8), (1, 6, 2, 8)) for layer in range(2)]
 
 
 def test_only_distances_matter_to_rotary_positions(tiny_policy: Policy) -> None:
-    model = tiny_policy.model
     tokens, positions = jnp.arange(6)[None] + 9, jnp.arange(6)[None]
-    near = model(tokens, positions, CausalAttention(positions))
-    far = model(tokens, positions + 100, CausalAttention(positions))
+
+    @jax.jit
+    def hidden(params: nnx.State, positions: jax.Array) -> jax.Array:
+        return nnx.merge(tiny_policy.graphdef, params)(tokens, positions, CausalAttention(positions))
+
+    near, far = (hidden(tiny_policy.params, positions + start) for start in (0, 100))
     assert np.allclose(near, far, atol=1e-4)
 
 
