@@ -18,7 +18,8 @@ class TrainConfig:
         row_length: tokens of a packed row; examples that do not fit use rows twice, four times, ... as long.
         rows: rows of a microbatch. Microbatches bound memory; more than a step needs is wasted.
         max_length: longer examples are cut on the right.
-        remat: recompute each layer's activations in the backward pass: about a third more work, far less memory.
+        remat: recompute each layer's activations in the backward pass: about a third more work, far less
+            memory.
         checkpoint_every_steps: optimiser steps between mid-training checkpoints; 0 writes none.
         keep: how many of them are kept.
     """
@@ -51,8 +52,8 @@ class TrainConfig:
 def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
     """Rate of `step` (from 0) of `num_steps`: linear up over the warm-up, then linear down, never 0.
 
-    Unlike `transformers`, whose first step has rate 0: with the few steps of an iteration here that would waste one.
-    With 4 steps and 1 of warm-up the peak is multiplied by 1/2, 3/3, 2/3, 1/3.
+    Unlike `transformers`, whose first step has rate 0: with the few steps of an iteration here that would
+    waste one. With 4 steps and 1 of warm-up the peak is multiplied by 1/2, 3/3, 2/3, 1/3.
     """
     warmup = math.ceil(config.warmup_ratio * num_steps)
     if step < warmup:

@@ -1,7 +1,8 @@
-"""Training examples: a prompt, the completion to learn, and which loss it belongs to (paper, equations 4 and 5).
+"""Training examples: a prompt, the completion to learn, and the loss it belongs to (DESIGN §1, step 8).
 
-`L1` examples teach a correct program under the task prompt; `L2` examples teach it under the refinement prompt,
-which carries a wrong candidate. To the trainer both are the same thing: tokens to read, then tokens to predict.
+`L1` examples teach a correct program under the task prompt; `L2` examples teach it under the refinement
+prompt, which carries a wrong candidate. To the trainer both are the same thing: tokens to read, then
+tokens to predict.
 """
 
 import hashlib
@@ -20,8 +21,8 @@ class Example:
     """One sequence to train on.
 
     Attributes:
-        prompt_tokens: what the model reads (with BOS where the model family has one); never empty, since the first
-            completion token must be predicted from something.
+        prompt_tokens: what the model reads (with BOS where the model family has one); never empty, since
+            the first completion token must be predicted from something.
         completion_tokens: what it learns to write, EOS included. Empty completions are dropped by `truncate`.
         kind: "L1" (positive under the task prompt) or "L2" (positive under the refinement prompt).
         task_id: where it comes from; for reports only.
@@ -33,7 +34,7 @@ class Example:
     task_id: str = ""
 
     def __post_init__(self) -> None:
-        # Lists are welcome (tokenizers return them), but an example must be hashable and must not change later.
+        # Lists are welcome (tokenizers return them), but an example must not change later.
         object.__setattr__(self, "prompt_tokens", tuple(self.prompt_tokens))
         object.__setattr__(self, "completion_tokens", tuple(self.completion_tokens))
         if not self.prompt_tokens:
@@ -60,8 +61,8 @@ class Truncated(NamedTuple):
 def truncate(examples: Iterable[Example], max_length: int) -> Truncated:
     """Cut every example to its first `max_length` tokens; drop those with no completion token left.
 
-    As the paper's code does: the cut is on the right, so a long completion loses its end (and EOS), and an example
-    whose prompt alone fills `max_length` has nothing left to learn from. With max_length 5:
+    As the paper's code does: the cut is on the right, so a long completion loses its end (and EOS), and an
+    example whose prompt alone fills `max_length` has nothing left to learn from. With max_length 5:
 
         prompt [1 2 3]      completion [7 8 9]  ->  prompt [1 2 3]  completion [7 8]     shortened
         prompt [1 2 3 4 5]  completion [7 8 9]  ->  no target                            dropped
@@ -85,15 +86,16 @@ def truncate(examples: Iterable[Example], max_length: int) -> Truncated:
 def epoch_batches(num_examples: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Indices of the examples of each optimiser step of one epoch, in a random order given by (seed, epoch).
 
-    Every example comes once. Where `batch_size` does not divide `num_examples` all batches are made (almost) equally
-    large instead of leaving a small last one, whose few examples would weigh as much as a whole batch of others.
+    Every example comes once. Where `batch_size` does not divide `num_examples` all batches are made
+    (almost) equally large instead of leaving a small last one, whose few examples would weigh as much as a
+    whole batch of others.
     """
     order = np.random.default_rng([seed, epoch]).permutation(num_examples)
     return np.array_split(order, max(1, -(-num_examples // batch_size)))
 
 
 def fingerprint_examples(examples: Iterable[Example]) -> str:
-    """Hex digest of all tokens and kinds in order: two training sets with equal digests train the same model."""
+    """Hex digest of all tokens and kinds, in order."""
     digest = hashlib.sha256()
     for example in examples:
         for tokens in (example.prompt_tokens, example.completion_tokens):

@@ -1,10 +1,10 @@
 """Cross-entropy over a large vocabulary without ever holding [batch, time, vocabulary].
 
-Logits are computed for target positions only, a chunk of them at a time, and the gradients with respect to the hidden
-states and the output matrix are computed in the same visit (as the gradient of a weighted sum of log-probs is known as
-soon as its logits are), so nothing of size [chunk, vocabulary] outlives its chunk and nothing is computed twice.
-The number of chunks visited is data, not shape: one compiled program serves any number of targets at a cost
-proportional to it.
+Logits are computed for target positions only, a chunk of them at a time, and the gradients with respect to
+the hidden states and the output matrix are computed in the same visit (as the gradient of a weighted sum
+of log-probs is known as soon as its logits are), so nothing of size [chunk, vocabulary] outlives its chunk
+and nothing is computed twice. The number of chunks visited is data, not shape: one compiled program serves
+any number of targets at a cost proportional to it.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 DEFAULT_CHUNK = 128
-"""Targets per visit. Large enough that the [v, d] gradient is not swept too often, small enough for the cache."""
+"""Targets per visit: enough that the [v, d] gradient is not swept too often; more would round up too far."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -37,7 +37,8 @@ def chunked_cross_entropy(
         chunk: targets per visit.
 
     Returns:
-        (Σ weights · nll, nll of each slot in nats, 0 where not visited). Only the first output has a gradient.
+        (Σ weights · nll, nll of each slot in nats, 0 where not visited). Only the first output has a
+        gradient.
     """
     loss, nll, _, _ = _visit(hidden, head, target_ids, weights, num_targets, chunk, with_gradients=False)
     return loss, nll

@@ -1,17 +1,17 @@
 """Packing: the examples of one optimiser step, laid side by side in rows of fixed length.
 
-Every example is a segment of a row: attention is causal within a segment and blind outside it, and positions start
-again at 0, so an example trains exactly as if it were alone (tests perturb one and watch the others). The shapes are
-fixed, so nothing recompiles. Worked example, two examples in one row of 8:
+Every example is a segment of a row: attention is causal within a segment and blind outside it, and
+positions start again at 0, so an example trains exactly as if it were alone (tests perturb one and watch
+the others). The shapes are fixed, so nothing recompiles. Worked example, two examples in one row of 8:
 
     A: prompt [11 12 13]  completion [14 2]        B: prompt [21]  completion [22 2]
 
-    tokens       11 12 13 14 21 22  0  0           (the last completion token is only a target, never an input)
+    tokens       11 12 13 14 21 22  0  0           (a last completion token is only a target, not an input)
     positions     0  1  2  3  0  1  0  0
     segment_ids   1  1  1  1  2  2  0  0           (0 is padding)
     target_index        2  3  4  5                 (positions of the row whose logits predict …)
     target_ids         14  2 22  2                 (… these tokens)
-    target_weights    1/4 1/4 1/4 1/4              (1 / (targets of the example x examples of the step) = 1/(2x2))
+    target_weights    1/4 1/4 1/4 1/4              (1 / (targets of the example x examples of the step))
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,10 @@ AnyArray = np.ndarray | jax.Array
 
 
 class Microbatch(NamedTuple):
-    """Fixed-shape arrays of one forward and backward pass: r rows of t tokens, m = r·t target slots (a pytree).
+    """Fixed-shape arrays of one forward and backward pass: r rows of t tokens, m = r·t target slots.
 
-    Only the first `num_targets` slots are used; the loss visits no others, so the shape can be the largest possible.
+    Only the first `num_targets` slots are used; the loss visits no others, so the shape can be the largest
+    possible.
     """
 
     tokens: Int[AnyArray, "r t"]
@@ -50,10 +51,10 @@ class RowShape(NamedTuple):
 
 
 def row_shapes(rows: int, row_length: int, max_length: int) -> list[RowShape]:
-    """The few shapes a run can use: `row_length` doubled until `max_length` fits, about as many tokens in each.
+    """The few shapes a run can use: `row_length` doubled until `max_length` fits, about as many tokens.
 
-    Nearly all examples fit the first; a longer one goes to the first shape it fits, which compiles when first met.
-    With rows 4, row_length 256, max_length 2,048: 4x256, 2x512, 1x1024, 1x2048.
+    Nearly all examples fit the first; a longer one goes to the first shape it fits, which compiles when
+    first met. With rows 4, row_length 256, max_length 2,048: 4x256, 2x512, 1x1024, 1x2048.
     """
     shapes = [RowShape(rows, row_length)]
     while shapes[-1].row_length < max_length:
@@ -85,7 +86,7 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
 def _first_fit_decreasing(
     examples: Sequence[Example], shapes: Sequence[RowShape]
 ) -> list[tuple[RowShape, list[Example]]]:
-    """Longest first, each into the first open row with room for it, else into a new row of the shortest kind."""
+    """Longest first, each into the first row with room for it, else into a new row as short as possible."""
     rows: list[tuple[RowShape, list[Example]]] = []
     room: list[int] = []
     for example in sorted(examples, key=lambda example: -example.row_tokens):
@@ -95,8 +96,8 @@ def _first_fit_decreasing(
             shape = next((shape for shape in shapes if shape.row_length >= need), None)
             if shape is None or not example.completion_tokens:
                 raise ValueError(
-                    f"example of task {example.task_id!r} has {len(example.completion_tokens)} targets and takes {need} "
-                    f"places of rows of at most {shapes[-1].row_length}; truncate() the examples first"
+                    f"example of task {example.task_id!r} has {len(example.completion_tokens)} targets and "
+                    f"takes {need} places of rows of at most {shapes[-1].row_length}; truncate() it first"
                 )
             chosen = len(rows)
             rows.append((shape, []))
@@ -129,5 +130,12 @@ def _layout(rows: Sequence[Sequence[Example]], shape: RowShape, num_examples: in
             target_kinds[targets] = KINDS.index(example.kind)
             start, used = start + size, used + count
     return Microbatch(
-        tokens, positions, segment_ids, target_index, target_ids, target_weights, target_kinds, np.array(used, np.int32)
+        tokens,
+        positions,
+        segment_ids,
+        target_index,
+        target_ids,
+        target_weights,
+        target_kinds,
+        np.array(used, np.int32),
     )

@@ -1,8 +1,8 @@
 """The arrays side of training: the loss of a microbatch, gradient accumulation, one AdamW update.
 
-Three programs are compiled, whatever the data: `start` once a training, `accumulate` once a microbatch, `update` once
-a step. Weights, gradients and moments are float32 whatever the compute type; buffers are donated, so that they exist
-once.
+Three programs are compiled, whatever the data: `start` once a training, `accumulate` once a microbatch,
+`update` once a step. Weights, gradients and moments are float32 whatever the compute type; buffers are
+donated, so that they exist once.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ def microbatch_loss(
 ) -> tuple[Float[Array, ""], Float[Array, " kinds"]]:
     """(Σ weights · -log π(target), the same sum for each of KINDS); logits exist at target positions only."""
     model = nnx.merge(graphdef, params)
-    microbatch = jax.tree.map(jnp.asarray, microbatch)
-    attention = CausalAttention(microbatch.positions, microbatch.segment_ids)
+    attention = CausalAttention(jnp.asarray(microbatch.positions), jnp.asarray(microbatch.segment_ids))
     hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat)
     at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
     loss, nll = chunked_cross_entropy(
@@ -89,7 +88,7 @@ class TrainStep:
     def _update(
         self, state: TrainState, accumulated: Accumulated, rate: Float[Array, ""]
     ) -> tuple[TrainState, Accumulated, Float[Array, ""], Float[Array, " kinds"]]:
-        """One clipped AdamW step: (new state, zeroed sums, norm of the gradient before clipping, loss by kind)."""
+        """One clipped AdamW step: (new state, zeroed sums, gradient norm before clipping, loss by kind)."""
         norm = optax.global_norm(accumulated.grads)
         directions, optimizer = self._optimizer.update(accumulated.grads, state.optimizer, state.params)
         params = jax.tree.map(lambda p, direction: p - rate * direction, state.params, directions)

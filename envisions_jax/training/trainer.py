@@ -1,9 +1,9 @@
 """Training a policy from given weights on L = L1 + L2 (paper, section 3.3: AdamW, linear decay, warm-up).
 
-    loss = mean over the examples of a step of (mean over completion tokens of -log π(token | what precedes it))
+    loss = mean over the examples of a step of (mean over completion tokens of -log π(token | before it))
 
-One optimiser step is `batch_size` examples, packed into as many microbatches of one fixed shape as they need; their
-gradients are accumulated in float32 and applied once.
+One optimiser step is `batch_size` examples, packed into as many microbatches of one fixed shape as they
+need; their gradients are accumulated in float32 and applied once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from envisions_jax.training.step import TrainState, TrainStep
 logger = logging.getLogger(__name__)
 
 SMALL = 65_536
-"""Arrays of at most this many values count in the fingerprint of weights: all norms, but no matrix of a real model."""
+"""Arrays up to this size count in the fingerprint of weights: all norms, but no matrix of a real model."""
 
 
 class HasModel(Protocol):
@@ -112,9 +112,9 @@ class Trainer:
     ) -> tuple[Any, TrainStats]:
         """Train a copy of `params0` for `config.epochs` over `examples`.
 
-        Called again after a kill with the same arguments and `checkpoint_dir`, it goes on from the newest whole
-        checkpoint and returns what an uninterrupted call returns, bit for bit on CPU in float32. The directory is
-        the caller's to remove afterwards.
+        Called again after a kill with the same arguments and `checkpoint_dir`, it goes on from the newest
+        whole checkpoint and returns what an uninterrupted call returns, bit for bit on CPU in float32. The
+        directory is the caller's to remove afterwards.
 
         Args:
             params0: weights to start from; not changed.
@@ -128,7 +128,7 @@ class Trainer:
 
         Raises:
             TrainingError: nothing to train on, or the gradient is no longer finite.
-            CheckpointError: `checkpoint_dir` belongs to other data, weights or settings, or cannot be written.
+            CheckpointError: `checkpoint_dir` is of other data, weights or settings, or cannot be written.
         """
         begin = time.perf_counter()
         kept, shortened, dropped = truncate(examples, self.config.max_length)
@@ -205,8 +205,8 @@ def _resume(
     differing = [name for name, value in identity.items() if found.get(name) != value]
     if differing:
         raise CheckpointError(
-            f"the checkpoints in {checkpoints.directory} belong to another training: different {', '.join(differing)}; "
-            "remove that directory, or use another one"
+            f"the checkpoints in {checkpoints.directory} belong to another training: "
+            f"different {', '.join(differing)}; remove that directory, or use another one"
         )
     logger.info("training resumed at step %d from %s", restored.step, checkpoints.directory)
     return restored.tree, [StepStats(**record) for record in restored.metadata["history"]]
@@ -217,7 +217,7 @@ def _to_json(history: Sequence[StepStats]) -> list[dict[str, Any]]:
 
 
 def _fingerprint_weights(params: Any) -> str:
-    """Digest of names, shapes and the values of the small arrays, which training moves as it does the large ones."""
+    """Digest of names, shapes, and values of the small arrays, which training moves like the large ones."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
@@ -237,7 +237,8 @@ def _step_stats(
 ) -> StepStats:
     if not math.isfinite(norm):
         raise TrainingError(
-            f"the gradient of step {step + 1} of {num_steps} is {norm}; lower train.learning_rate (now at {rate:.2g})"
+            f"the gradient of step {step + 1} of {num_steps} is {norm}; "
+            f"lower train.learning_rate (now at {rate:.2g})"
         )
     count = {kind: sum(example.kind == kind for example in batch) for kind in KINDS}
     mean = {
