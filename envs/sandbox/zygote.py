@@ -26,9 +26,8 @@ _ANSWER_LIMIT = 1 << 17
 _PIECE = 1 << 16
 _ANSWER_HANDLE = 3
 _HIGHEST_HANDLE = 1024
-# A program that a busy host did not let run (it got less than this share of its time on a processor) gets
-# this
-# much longer: its outcome should not depend on the load.
+# A program that a busy host did not let run (it got less than this share of a processor) gets this much
+# longer: its outcome should not depend on the load.
 _FAIR_SHARE, _STARVED_GRACE_S = 0.8, 0.6
 # The first byte of every answer, written before the action starts: without it the job never ran.
 _CONFINED = b"+"
