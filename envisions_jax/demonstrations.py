@@ -1,7 +1,7 @@
 """The few-shot demonstrations of the math domain: three solved problems of our own, for every prompt style.
 
-The paper shows three math examples at iteration 0 (section 3.1). They use no name and no story of the generated
-problems, and tests execute every one of them.
+The paper shows three math examples at iteration 0 (section 3.1). They use no name and no story of the
+generated problems, and tests execute every one of them.
 """
 
 from collections.abc import Mapping

@@ -1,14 +1,15 @@
 """ONE wording per purpose: the texts a model reads when it explores, refines, is trained and is tested.
 
 A prompt and a completion meet at a boundary that is the same for explorations and refinements, so that a
-refinement's completion is also a completion of the task prompt: self-reward and L1 need that (paper, eq. 1 and 4).
+refinement's completion is also one of the task prompt: self-reward and L1 need that (paper, eq. 1 and 4).
 
-    expression    Question: …\\nresult =              ↦ " 3 + 4"              program: result = 3 + 4
-    function      Question: …\\ndef solution():\\n    return  ↦ " 3 + 4"      program: both lines
-    pal           The question is: …\\nThe solution code is:\\n```python  ↦ "\\ndef solution():…"  program: that
+    style         a prompt ends in          a completion         its program
+    expression    result =                  " 3 + 4"             result = 3 + 4
+    function      def solution():…return    " 3 + 4"             the two lines of the function
+    pal           ```python                 newline, function    the function, without a fence
 
-No prompt ends in white space: newline and indent, or space and number, are often one token, which a prompt must not
-cut in two (measured: the wrong boundary turned a third of answers right into none).
+No prompt ends in white space: newline and indent, or space and number, are often one token, which a prompt
+must not cut in two (measured: with the wrong boundary no answer was right).
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,14 +52,14 @@ class PromptStyle:
 
 
 def _one_line(name: str, head: str) -> PromptStyle:
-    """The styles for small models: the program is its head and one expression, the task part as short as it goes."""
+    """The styles for small models: a program is its head and one expression, the task part is short."""
     return PromptStyle(
         name=name,
         explore="Answer each question with one line of Python.",
-        refine="Answer each question with one line of Python. The attempt may be right or wrong: repeat or correct it.",
+        refine="Answer each question with one line of Python: repeat the attempt or correct it.",
         question="Question: ",
-        attempt="Attempt:\n",
-        answer="Answer:\n",
+        attempt="Attempt: ",
+        answer="",
         opening=head,
         program_head=head,
         lead=" ",
@@ -70,10 +71,10 @@ def _one_line(name: str, head: str) -> PromptStyle:
 
 _PAL = PromptStyle(
     name="pal",
-    explore="Write Python code that solves the problem. Define a function solution() that returns the answer.",
+    explore="Write Python code that solves the problem: a function solution() that returns the answer.",
     refine=(
-        "You are given a problem and Python code for it. If the code has mistakes, write a corrected version; "
-        "if it is right, write it again unchanged. Define a function solution() that returns the answer."
+        "You are given a problem and Python code for it. If the code has mistakes, write a corrected "
+        "version; if it is right, write it again unchanged: a function solution() that returns the answer."
     ),
     question="The question is:\n",
     attempt="The current Python code is:\n",
@@ -127,9 +128,7 @@ class Prompts:
         Raises PromptError when there are fewer demonstrations than `shots`.
         """
         if not 0 <= shots <= len(self.demonstrations):
-            raise PromptError(
-                f"shots is {shots}, must be 0 to {len(self.demonstrations)} (demonstrations there are)"
-            )
+            raise PromptError(f"shots is {shots}, there are 0 to {len(self.demonstrations)} demonstrations")
         shown = (
             self._asked(demonstration.question) + self._answered(demonstration.bodies[self.style.name])
             for demonstration in self.demonstrations[:shots]
@@ -137,7 +136,7 @@ class Prompts:
         return "\n\n".join((self.style.explore, *shown, self._asked(_problem(task)) + self._opened()))
 
     def refine(self, task: Task, candidate: str) -> str:
-        """The refinement prompt [x, a]: the problem with a candidate program, and no word on whether it is right.
+        """The refinement prompt [x, a]: the problem and a candidate program, not whether that is right.
 
         Raises PromptError if `candidate` is not a program of this style.
         """
@@ -154,7 +153,10 @@ class Prompts:
         return self._with_head(body)
 
     def completion(self, program: str) -> str:
-        """The text that makes this program: what is trained on, before EOS. Raises PromptError for other styles'."""
+        """The text that makes this program: what is trained on, before EOS.
+
+        Raises PromptError for what is no program of this style.
+        """
         body = canonical_text(program).removeprefix(self.style.program_head).strip()
         if self.program(body) != canonical_text(program):
             raise PromptError(f"not a program of style {self.style.name!r}: {program[:200]!r}")
@@ -187,7 +189,7 @@ def quotes_question(task: Task, program: str) -> bool:
 
 
 def canonical_text(program: str) -> str:
-    """Line ends as \\n, no white space at line ends or around the whole; nothing that changes what it does."""
+    """Line ends as \\n, no white space at line ends or around the whole; nothing that changes its meaning."""
     lines = program.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.rstrip() for line in lines).strip()
 

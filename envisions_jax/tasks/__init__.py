@@ -38,8 +38,8 @@ def load(
 
     name: one of `NAMES`, or with a split of its own that overrules `split`: "asdiv:all[:700]".
     split: "train", "test" or "all", with an optional slice of whole numbers: "train[:700]", "all[700:]".
-    path: a local .jsonl or .jsonl.gz file, or a folder of <name>_<split>.jsonl or <name>.jsonl files (.gz too,
-        and with a number of rows, such as asdiv_1000.jsonl); None or "" means the hub.
+    path: a local .jsonl or .jsonl.gz file, or a folder of <name>_<split>.jsonl or <name>.jsonl files
+        (.gz too, and with a number of rows, such as asdiv_1000.jsonl); None or "" means the hub.
     limit: at most this many. Real: a sample drawn with `seed`. Generated: how many to make.
     seed: of the generator and of that sample.
     options: generated: mix (weights of the number of steps: a mapping, or the shares of 1, 2, 3 … steps) and

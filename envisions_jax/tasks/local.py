@@ -44,8 +44,8 @@ def find_file(path: str | Path, name: str, stems: Sequence[str]) -> Path:
 def read_rows(file: Path) -> Iterator[Row]:
     """The rows of a .jsonl or .jsonl.gz file, one JSON object a line; empty lines are skipped.
 
-    Raises TaskError naming file and line for text that is not UTF-8, not JSON or not an object, and naming the
-    file for one that cannot be read or unpacked.
+    Raises TaskError naming file and line for text that is not UTF-8, not JSON or not an object, and naming
+    the file for one that cannot be read or unpacked.
     """
     line = 0
     try:
@@ -59,10 +59,10 @@ def read_rows(file: Path) -> Iterator[Row]:
 
 def _parse(raw: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(raw)
+        row = json.loads(raw.decode("utf-8-sig"))  # a byte order mark is no fault of the row
     except UnicodeDecodeError as error:
         raise TaskError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise TaskError(f"{where}: not a line of JSON ({error})") from error
     if not isinstance(row, dict):
         raise TaskError(f"{where}: must be a JSON object with columns, is {type(row).__name__}")

@@ -1,0 +1,167 @@
+"""The prompts: one boundary for every purpose, and a way there and back between completions and programs."""
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import envs
+from envisions_jax.prompts import STYLES, PromptError, Prompts, quotes_question
+from envisions_jax.tasks.words import POOLS, SPLITS
+
+TASK = envs.Task("t/1", "Ann has 3 pens and buys 4 more. How many pens does Ann have?", 7)
+COMPLETIONS = {
+    "expression": (" 3 + 4", "result = 3 + 4"),
+    "function": (" 3 + 4", "def solution():\n    return 3 + 4"),
+    "pal": ("\ndef solution():\n    return 3 + 4", "def solution():\n    return 3 + 4"),
+}
+every_style = pytest.mark.parametrize("style", STYLES)
+GARBAGE = st.text() | st.text(alphabet="`\n\r python=:+34 \t\x0b\x0c\x1c\u2028", max_size=60)
+
+
+@every_style
+def test_prompts_end_where_completions_start(style: str) -> None:
+    """Explore (with or without demonstrations) and refine end alike, and never in white space."""
+    prompts = Prompts(style)
+    opening = "\n" + prompts.style.opening
+    candidate = prompts.program(COMPLETIONS[style][0])
+    for prompt in (prompts.explore(TASK), prompts.explore(TASK, 3), prompts.refine(TASK, candidate)):
+        assert prompt.endswith(opening) and not prompt[-1].isspace()
+        assert prompt.count(TASK.question) == 1
+        assert str(TASK.answer) not in prompt.replace("for 7 dollars", "").replace("price = 7", "").replace(
+            "3 * 7", ""
+        )
+
+
+@every_style
+def test_few_shot_is_zero_shot_with_demonstrations_in_between(style: str) -> None:
+    prompts = Prompts(style)
+    zero, few = prompts.explore(TASK), prompts.explore(TASK, 3)
+    instruction, task_part = zero.split("\n\n", 1)
+    assert few.startswith(instruction + "\n\n") and few.endswith("\n\n" + task_part)
+    assert few.count(prompts.style.opening) == 4
+    assert few.startswith(prompts.explore(TASK, 2)[: -len(task_part)])
+
+
+@every_style
+def test_all_prompts_of_a_stage_share_everything_before_the_question(style: str) -> None:
+    prompts = Prompts(style)
+    other = envs.Task("t/2", "Why?", 1)
+    before = prompts.explore(TASK, 3).index(TASK.question)
+    assert prompts.explore(TASK, 3)[:before] == prompts.explore(other, 3)[:before]
+    candidate = prompts.program(COMPLETIONS[style][0])
+    before = prompts.refine(TASK, candidate).index(TASK.question)
+    assert prompts.refine(TASK, candidate)[:before] == prompts.refine(other, candidate)[:before]
+
+
+@every_style
+def test_a_refinement_prompt_carries_the_candidate(style: str) -> None:
+    prompts = Prompts(style)
+    _, program = COMPLETIONS[style]
+    assert prompts.refine(TASK, program).count(program) == 1
+    assert prompts.refine(TASK, prompts.program("")).endswith(prompts.style.opening)
+    with pytest.raises(PromptError, match="not a program of style"):
+        prompts.refine(TASK, "```\nprose\n```")
+
+
+@every_style
+def test_completion_and_program_undo_each_other(style: str) -> None:
+    prompts = Prompts(style)
+    completion, program = COMPLETIONS[style]
+    assert prompts.program(completion) == program
+    assert prompts.completion(program) == completion
+    assert prompts.program("") == prompts.style.program_head
+    assert prompts.completion(prompts.program("")) == ""
+
+
+@every_style
+@given(text=GARBAGE)
+@example(text="```python\nx = 1")
+@example(text="Sure! Here is the code:\n```python\nresult = 1\n```\nDone.")
+@example(text="x" * 100_000)
+@example(text="\x00\r\n\u2028```")
+def test_any_text_makes_a_program_and_its_completion_is_stable(style: str, text: str) -> None:
+    prompts = Prompts(style)
+    program = prompts.program(text)
+    completion = prompts.completion(program)
+    assert prompts.program(completion) == program == prompts.canonical(program)
+    assert prompts.completion(prompts.program(completion)) == completion
+    assert not any(stop in completion for stop in prompts.stop)
+    assert not completion or completion.startswith(prompts.style.lead)
+    assert prompts.refine(TASK, program).endswith(prompts.style.opening)
+
+
+@every_style
+@given(text=GARBAGE)
+def test_canonical_is_idempotent(style: str, text: str) -> None:
+    prompts = Prompts(style)
+    assert prompts.canonical(prompts.canonical(text)) == prompts.canonical(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a = 1 \r\nb = 2\n", "a = 1\nb = 2"), ("\n\nresult = 3\n", "result = 3")]
+)
+def test_canonical_sees_through_line_ends(one: str, other: str) -> None:
+    assert Prompts("pal").canonical(one) == other
+
+
+@pytest.mark.parametrize(
+    ("style", "text", "program"),
+    [
+        ("expression", "3+4", "result = 3+4"),
+        ("expression", " 3 + 4  # pens\nQuestion: …", "result = 3 + 4  # pens"),
+        ("expression", "\n 3 + 4", "result ="),
+        ("function", "  7\n\nprint(1)", "def solution():\n    return 7"),
+        (
+            "pal",
+            "\nimport math\n\ndef solution():\n    return 7\n```\nThis works.",
+            "import math\n\ndef solution():\n    return 7",
+        ),
+        ("pal", "\n```python\nx = 1\n```\n```python\ny = 2\n```", "x = 1"),
+        ("pal", "\ndef solution():\n    return 7", "def solution():\n    return 7"),
+    ],
+)
+def test_what_a_model_writes_becomes_its_program(style: str, text: str, program: str) -> None:
+    assert Prompts(style).program(text) == program
+
+
+@every_style
+def test_demonstrations_are_right(style: str) -> None:
+    prompts = Prompts(style)
+    runs = [
+        (
+            envs.Task(str(i), shown.question, shown.answer),
+            prompts.program(prompts.style.lead + shown.bodies[style]),
+        )
+        for i, shown in enumerate(prompts.demonstrations)
+    ]
+    with envs.make("python", workers=1) as environment:
+        assert [outcome.kind for outcome in environment.execute(runs)] == ["correct"] * 3
+
+
+def test_demonstrations_use_no_name_of_the_generated_problems() -> None:
+    names = {name for split in SPLITS for name, _ in POOLS[split]["name"]}
+    for demonstration in Prompts().demonstrations:
+        assert not names & set(re.findall(r"\w+", demonstration.question))
+
+
+def test_quoting_the_question_is_seen() -> None:
+    assert quotes_question(TASK, f'def solution():\n    """{TASK.question}"""\n    return 7')
+    assert not quotes_question(TASK, "result = 3 + 4")
+
+
+def test_context_comes_before_the_question() -> None:
+    task = envs.Task("t/3", "Who?", 1, context="The cow is blue.\n")
+    assert "The cow is blue.\nWho?\n" in Prompts().explore(task)
+
+
+@pytest.mark.parametrize("shots", [-1, 4])
+def test_more_shots_than_demonstrations_is_an_error(shots: int) -> None:
+    with pytest.raises(PromptError, match=f"shots is {shots}"):
+        Prompts().explore(TASK, shots)
+
+
+def test_an_unknown_style_is_an_error() -> None:
+    with pytest.raises(PromptError, match="'haiku', must be one of expression, function, pal"):
+        Prompts("haiku")
