@@ -152,7 +152,10 @@ UNESSENTIAL = frozenset(
 
 # Where the released code differs from the paper.
 REFERENCE = {
-    **{f"selection.{key}": value for key, value in dataclasses.asdict(SelectionConfig.reference()).items()},
+    "selection.merge": "reference",
+    "selection.hold_back": True,
+    "selection.dedup": "global",
+    "selection.quote_question_iterations": 3,
     "loop.self_reward": "generation_prompt",
 }
 

@@ -1,0 +1,149 @@
+"""Configs: typed, frozen, and refused in one line where they could not work."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from envisions_jax.config import (
+    REFERENCE,
+    UNESSENTIAL,
+    Config,
+    check_key,
+    default_config,
+    flatten,
+    from_config_dict,
+    with_values,
+)
+from envisions_jax.config_rules import ConfigError
+
+CONFIGS = sorted(
+    path for path in (Path(__file__).parents[1] / "configs").glob("*.py") if path.stem != "__init__"
+)
+SIZED = {"tasks": {"train_size": 4, "test_size": 4}}
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("variant", ["", "tiny"])
+def test_every_config_file_and_variant_is_valid(path: Path, variant: str) -> None:
+    config = from_config_dict(load(path).get_config(variant))
+    assert config.name == (f"{path.stem}-{variant}" if variant else path.stem)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_file_says_command_expectation_and_cost(path: Path) -> None:
+    document = load(path).__doc__ or ""
+    for heading in ("COMMAND:", "EXPECT:", "COST:", f"configs/{path.name}", "`:tiny`"):
+        assert heading in document
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_an_unknown_variant_is_refused(path: Path) -> None:
+    with pytest.raises(ConfigError, match="variant='tinny'"):
+        load(path).get_config("tinny")
+
+
+def test_math_has_the_papers_settings() -> None:
+    (path,) = [path for path in CONFIGS if path.stem == "math"]
+    config = from_config_dict(load(path).get_config())
+    assert (config.loop.iterations, config.sampler.k, config.prompt.shots) == (10, 5, 3)
+    assert (config.sampler.temperature, config.sampler.top_p) == (1.0, 1.0)
+    assert (config.selection.n1, config.selection.n2) == (10, 2)
+    train = config.train
+    assert (train.learning_rate, train.batch_size, train.epochs, train.max_length) == (2e-5, 128, 1, 2048)
+    assert (train.clip_norm, train.warmup_ratio, train.weight_decay) == (1.0, 0.03, 0.0)
+    assert config.eval.beams == 2
+    assert config.tasks.train == ("gsm8k", "math") and len(config.tasks.test) == 5
+
+
+BAD = [
+    ("sampler.k", 0, "at least 1"),
+    ("sampler.kk", 3, "did you mean sampler.k"),
+    ("sampler.k", True, "expected int, got bool"),
+    ("sampler.k", 1.5, "expected int, got float"),
+    ("sampler.k", "5", "expected int, got str"),
+    ("sampler.temperature", 0.0, "positive"),
+    ("sampler.temperature", float("nan"), "positive"),
+    ("sampler.temperature", float("inf"), "positive"),
+    ("sampler.top_p", 0.0, "(0, 1]"),
+    ("sampler.top_p", 1.1, "(0, 1]"),
+    ("sampler.max_new_tokens", 2048, "leaves no room for a prompt in model.context=2048"),
+    ("selection.n1", 0, "at least 1"),
+    ("selection.filter", "env", "choose one of 'environment', 'none'"),
+    ("loop.iterations", 0, "at least 1"),
+    ("loop.refine", False, "selection.l2=False"),
+    ("train.batch_size", 0, "at least 1"),
+    ("train.max_length", 4096, "exceeds model.context=2048"),
+    ("train.warmup_ratio", 1.0, "[0, 1)"),
+    ("train.learning_rate", -1e-4, "positive"),
+    ("tasks.train", (), "at least one"),
+    ("tasks.train", ("gsm8k", "gsm8k"), "twice"),
+    ("tasks.train", "gsm8k", "expected a tuple"),
+    ("tasks.train_size", 0, "how many"),
+    ("tasks.steps", (0.0, 0.0), "not all zero"),
+    ("tasks.steps", (0.2,) * 5, "1 to 4 shares"),
+    ("prompt.style", "prose", "choose one of"),
+    ("seed", -1, "must not be negative"),
+    ("sampler", 3, "is a section"),
+    ("workers", 3, "unknown key; did you mean env.workers"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "why"), BAD, ids=[f"{key}={value}" for key, value, _ in BAD])
+def test_what_cannot_work_is_refused_in_one_line_with_key_and_value(
+    key: str, value: object, why: str
+) -> None:
+    plain = dataclasses.asdict(with_values(Config(), {"tasks.train_size": 4, "tasks.test_size": 4}))
+    section, _, name = key.rpartition(".")
+    (plain[section] if section else plain)[name] = value
+    with pytest.raises(ConfigError) as caught:
+        from_config_dict(plain)
+    message = str(caught.value)
+    assert key in message and repr(value).strip("()") in message and why in message
+    assert "\n" not in message
+
+
+def test_defaults_from_ml_collections_come_back_typed() -> None:
+    config_dict = default_config()
+    config_dict.update(SIZED)
+    config_dict.sampler.temperature = 1  # ml_collections keeps it a float
+    config = from_config_dict(config_dict)
+    assert config == with_values(Config(), {"tasks.train_size": 4, "tasks.test_size": 4})
+    assert isinstance(config.tasks.train, tuple) and isinstance(config.sampler.temperature, float)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 3  # type: ignore[misc]
+
+
+def test_an_integer_may_stand_for_a_float_and_a_list_for_a_tuple() -> None:
+    plain = {**SIZED, "env": {"time_limit_s": 3}, "tasks": {**SIZED["tasks"], "steps": [1, 0]}}
+    config = from_config_dict(plain)
+    assert config.env.time_limit_s == 3.0 and isinstance(config.env.time_limit_s, float)
+    assert config.tasks.steps == (1.0, 0.0)
+
+
+def test_names_separated_by_commas_are_several() -> None:
+    config = from_config_dict({"tasks": {"train": ("gsm8k,math",), "test": ("svamp",)}})
+    assert config.tasks.train == ("gsm8k", "math")
+
+
+def test_reference_sets_every_option_of_the_released_code() -> None:
+    config = flatten(from_config_dict({**SIZED, "compat": "reference"}))
+    assert {key: config[key] for key in REFERENCE} == REFERENCE
+    assert config["selection.merge"] == "reference" and config["selection.hold_back"] is True
+    assert config["loop.self_reward"] == "generation_prompt"
+    assert config["sampler.k"] == Config().sampler.k
+
+
+def test_every_unessential_and_reference_key_exists() -> None:
+    for key in UNESSENTIAL | REFERENCE.keys():
+        check_key(key, None)
