@@ -9,6 +9,7 @@ import hashlib
 import random
 import re
 from collections.abc import Mapping
+from functools import cache
 
 from envisions_jax.tasks.errors import TaskError
 from envisions_jax.tasks.held_out_stories import TEST_STORIES
@@ -31,7 +32,7 @@ _DISTRACTIONS: dict[Split, tuple[str, ...]] = {
     "train": ("It is day {n9} of the year.", "{name9} is {n9} years old.", "The street has {n9} houses."),
     "test": ("The bus number is {n9}.", "{name9} lives {n9} miles away.", "The town has {n9} shops."),
 }
-_ATTEMPTS = 5_000
+_ATTEMPTS = 2_000
 _PLACEHOLDER = re.compile(r"\{([a-z]+)(\d?)(\+?)\}")
 
 
@@ -105,32 +106,52 @@ def _new_task(
     seen: set[str],
 ) -> Task | None:
     """A task whose question is not in `seen`; None if many draws gave none."""
-    # Steps and story are drawn first and kept: redrawing them would favour stories whose numbers fit easily.
+    # Steps and story are drawn first and kept while they give anything new: redrawing them with the numbers
+    # would favour stories whose numbers fit easily.
     steps = rng.choices(list(stories), [weight for weight, _ in stories.values()])[0]
-    story = rng.choice(stories[steps][1])
-    for _ in range(_ATTEMPTS):
-        values = _draw_operands(rng, story, split, level)
-        if values is None:
-            continue
-        question = _write(rng, _with_distraction(rng, story.text, split, level), values, split, level)
-        if question not in seen:
-            return _task(story, split, level, question, values)
+    for story in rng.sample(stories[steps][1], len(stories[steps][1])):
+        for _ in range(_ATTEMPTS):
+            values = _draw_operands(rng, story, split, level)
+            if values is None:
+                continue
+            text = _with_distraction(rng, story.text, split, level)
+            question = _write(rng, text, values, split, level)
+            if question not in seen:
+                return _task(story, split, level, question, values)
     return None
 
 
 def _draw_operands(rng: random.Random, story: Story, split: Split, level: str) -> dict[str, int] | None:
     """Numbers for every operand; None if they break the split's numbers or the arithmetic is not exact."""
     ranges = LEVELS[level]
-    names = set().union(operands(story.answer), *map(operands, story.let.values())) - story.let.keys()
-    values = {name: rng.randint(*ranges[name[0]]) for name in sorted(names)}
+    drawn, printed = _operands_of(story)
+    values = {}
+    for name in drawn:
+        values[name] = (
+            rng.choice(_numbers(split, ranges[name[0]])) if name in printed else rng.randint(*ranges[name[0]])
+        )
     try:
         for name, expression in story.let.items():
             values[name] = evaluate(expression, values)
         answer = evaluate(story.answer, values)
     except InexactError:
         return None
-    printed = [values[name] for name in operands(story.answer)]
-    return values if answer >= 1 and all(fits_split(number, split) for number in printed) else None
+    return values if answer >= 1 and all(fits_split(values[name], split) for name in story.let) else None
+
+
+@cache
+def _operands_of(story: Story) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The operands to draw, those that `let` does not give; and the operands the question prints."""
+    printed = operands(story.answer)
+    used = printed.union(*(operands(expression) for expression in story.let.values()))
+    return tuple(sorted(used - story.let.keys())), frozenset(printed)
+
+
+@cache
+def _numbers(split: Split, limits: tuple[int, int]) -> tuple[int, ...]:
+    """The numbers from `limits`, both inclusive, that questions of `split` may print."""
+    low, high = limits
+    return tuple(number for number in range(low, high + 1) if fits_split(number, split))
 
 
 def _with_distraction(rng: random.Random, text: str, split: Split, level: str) -> str:
@@ -149,17 +170,12 @@ def _write(rng: random.Random, text: str, values: Mapping[str, int], split: Spli
         if key in values:
             return str(values[key])
         if pool == "n":
-            return str(_draw_printed(rng, split, LEVELS[level]["n"]))
+            return str(rng.choice(_numbers(split, LEVELS[level]["n"])))
         if key not in words:
             words[key] = rng.choice([word for word in POOLS[split][pool] if word not in words.values()])
         return words[key][1 if plural else 0]
 
     return _PLACEHOLDER.sub(fill, text)
-
-
-def _draw_printed(rng: random.Random, split: Split, limits: tuple[int, int]) -> int:
-    low, high = limits
-    return rng.choice([number for number in range(low, high + 1) if fits_split(number, split)])
 
 
 def _task(story: Story, split: Split, level: str, question: str, values: Mapping[str, int]) -> Task:

@@ -13,7 +13,7 @@ Placeholders in a story's text:
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from types import MappingProxyType
 
 
@@ -21,7 +21,7 @@ class InexactError(ValueError):
     """These operands give a negative value or a division with a remainder somewhere in the story."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared and hashed as the one object it is
 class Story:
     """One template: `kind` of reasoning, `text` with placeholders, `answer` as arithmetic over operands."""
 
@@ -30,7 +30,7 @@ class Story:
     answer: str
     let: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """How many operations the answer takes: 1 to 4."""
         return sum(isinstance(node, ast.BinOp) for node in ast.walk(parsed(self.answer)))

@@ -8,14 +8,14 @@ import pytest
 
 from envisions_jax.tasks import TaskError
 from envisions_jax.tasks.generated import LEVELS, STORIES, generate
-from envisions_jax.tasks.stories import InexactError, evaluate
+from envisions_jax.tasks.stories import InexactError, Story, evaluate
 from envisions_jax.tasks.words import POOLS, SPLITS, fits_split
 from envs import Task
 
 PINNED = (
-    "Ben bought 7 boxes of tomatoes with 43 tomatoes in each. Then 43 of the tomatoes went bad. "
-    "How many good tomatoes are left?",
-    258,
+    "David bought 8 baskets of pears with 42 pears in each. Then 8 of the pears went bad. "
+    "How many good pears are left?",
+    328,
 )
 ALL_STEPS = {1: 1, 2: 1, 3: 1, 4: 1}
 
@@ -76,7 +76,7 @@ def test_both_splits_hold_the_same_kinds_of_reasoning() -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_story_is_told(split: str) -> None:
     told = Counter(task.meta["template"] for task in generate(split, 800, mix=ALL_STEPS))
-    assert len(told) == len([story for story in STORIES["train" if split == "train" else "test"]])
+    assert len(told) == sum(len(stories) for part, stories in STORIES.items() if part == split)
 
 
 def test_steps_follow_the_mix() -> None:
@@ -115,3 +115,12 @@ def test_impossible_requests_say_why(options: dict[str, object], message: str) -
 def test_inexact_arithmetic_is_refused(values: dict[str, int]) -> None:
     with pytest.raises(InexactError):
         evaluate("(a - b) / b", values)
+
+
+def test_running_out_of_questions_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One story without words and the numbers 2 and 4 make four questions."""
+    monkeypatch.setitem(STORIES, "test", (Story("add", "What is {n1} plus {n2}?", "n1 + n2"),))
+    monkeypatch.setitem(LEVELS, "easy", {"n": (2, 4)})
+    assert len(generate("test", 4, mix={1: 1})) == 4
+    with pytest.raises(TaskError, match="found only 4 different questions of the 5"):
+        generate("test", 5, mix={1: 1})
