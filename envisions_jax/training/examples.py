@@ -6,7 +6,7 @@ tokens to predict.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -28,8 +28,8 @@ class Example:
         task_id: where it comes from; for reports only.
     """
 
-    prompt_tokens: tuple[int, ...]
-    completion_tokens: tuple[int, ...]
+    prompt_tokens: Sequence[int]
+    completion_tokens: Sequence[int]
     kind: Kind = "L1"
     task_id: str = ""
 

@@ -15,15 +15,15 @@ the others). The shapes are fixed, so nothing recompiles. Worked example, two ex
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from envisions_jax.training.examples import KINDS, Example
 
-AnyArray = np.ndarray | jax.Array
+AnyArray = Any
+"""NumPy where packed, JAX where trained on."""
 
 
 class Microbatch(NamedTuple):
@@ -119,7 +119,7 @@ def _layout(rows: Sequence[Sequence[Example]], shape: RowShape, num_examples: in
         for segment, example in enumerate(row, start=1):
             size, count = example.row_tokens, len(example.completion_tokens)
             here = slice(start, start + size)
-            tokens[r, here] = (example.prompt_tokens + example.completion_tokens)[:-1]
+            tokens[r, here] = (*example.prompt_tokens, *example.completion_tokens)[:-1]
             positions[r, here] = np.arange(size)
             segment_ids[r, here] = segment
             targets = slice(used, used + count)

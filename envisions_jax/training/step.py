@@ -41,7 +41,8 @@ def microbatch_loss(
 ) -> tuple[Float[Array, ""], Float[Array, " kinds"]]:
     """(Σ weights · -log π(target), the same sum for each of KINDS); logits exist at target positions only."""
     model = nnx.merge(graphdef, params)
-    attention = CausalAttention(jnp.asarray(microbatch.positions), jnp.asarray(microbatch.segment_ids))
+    microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
+    attention = CausalAttention(microbatch.positions, microbatch.segment_ids)
     hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat)
     at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
     loss, nll = chunked_cross_entropy(
@@ -89,7 +90,7 @@ class TrainStep:
         self, state: TrainState, accumulated: Accumulated, rate: Float[Array, ""]
     ) -> tuple[TrainState, Accumulated, Float[Array, ""], Float[Array, " kinds"]]:
         """One clipped AdamW step: (new state, zeroed sums, gradient norm before clipping, loss by kind)."""
-        norm = optax.global_norm(accumulated.grads)
+        norm = optax.tree.norm(accumulated.grads)
         directions, optimizer = self._optimizer.update(accumulated.grads, state.optimizer, state.params)
         params = jax.tree.map(lambda p, direction: p - rate * direction, state.params, directions)
         zeros = jax.tree.map(jnp.zeros_like, accumulated)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ SMALL = 65_536
 """Arrays up to this size count in the fingerprint of weights: all norms, but no matrix of a real model."""
 
 
+@runtime_checkable
 class HasModel(Protocol):
     """What the trainer needs of a `Policy`: the model's structure, without its weights."""
 

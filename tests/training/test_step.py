@@ -1,0 +1,153 @@
+"""One step against PyTorch, and proof that examples in one row do not see each other (issue: Done-when 6)."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from envisions_jax import Policy, testing
+from envisions_jax.training.config import TrainConfig
+from envisions_jax.training.examples import Example
+from envisions_jax.training.packing import Microbatch, pack, row_shapes
+from envisions_jax.training.step import TrainStep, microbatch_loss
+
+EXAMPLES = [
+    Example([1, 17, 30, 44], [50, 61, 2], "L1"),
+    Example([1, 9], [33, 2], "L2"),
+    Example([1, 101, 102, 103, 104, 105], [7], "L1"),
+    Example([1, 20, 21, 22, 23, 24, 25, 26, 27], [200, 201, 202, 203, 204, 205, 2], "L2"),
+    Example([5], [5, 5, 5], "L1"),
+]
+SHAPES = row_shapes(rows=1, row_length=24, max_length=64)
+
+
+def torch_loss(model: torch.nn.Module, kind: str | None = None) -> torch.Tensor:
+    """Mean over examples of the mean over completion tokens: each example alone, no packing, float64."""
+    losses = []
+    for example in EXAMPLES:
+        if kind in (None, example.kind):
+            tokens = torch.tensor([(*example.prompt_tokens, *example.completion_tokens)])
+            log_probs = torch.log_softmax(model(tokens).logits[0, :-1], -1)
+            count = len(example.completion_tokens)
+            losses.append(-log_probs.gather(1, tokens[0, 1:, None])[-count:].mean())
+    return torch.stack(losses).mean()
+
+
+def torch_model(policy: Policy, folder: Path) -> torch.nn.Module:
+    policy.save_pretrained(folder)
+    return transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float64)
+
+
+def in_our_layout(model: torch.nn.Module, folder: Path) -> Any:
+    model.to(torch.float32).save_pretrained(folder)
+    return Policy.from_pretrained(folder, dtype="float32").params
+
+
+def accumulated(step: TrainStep, params: Any) -> Any:
+    state, sums = step.start(params)
+    for microbatch in pack(EXAMPLES, SHAPES):
+        sums = step.accumulate(sums, state.params, microbatch)
+    return sums
+
+
+def largest_difference(a: Any, b: Any) -> float:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in pairs)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_l1_l2_gradient_and_update_equal_pytorch(tied: bool, tmp_path: Path) -> None:
+    policy = testing.tiny_policy(tie_embeddings=tied)
+    config = TrainConfig(learning_rate=1e-4, clip_norm=0.1, row_length=24, rows=1, max_length=64)
+    step = TrainStep(policy.graphdef, config)
+    sums = accumulated(step, policy.params)
+
+    model = torch_model(policy, tmp_path / "start")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0)
+    loss = torch_loss(model)
+    loss.backward()
+    kinds = [torch_loss(model, kind).item() for kind in ("L1", "L2")]
+    counts = [sum(example.kind == kind for example in EXAMPLES) for kind in ("L1", "L2")]
+    np.testing.assert_allclose(sums.kinds * len(EXAMPLES) / np.asarray(counts), kinds, atol=1e-5)
+    assert float(sums.kinds.sum()) == pytest.approx(loss.item(), abs=1e-5)
+
+    weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.grad)
+    assert largest_difference(sums.grads, in_our_layout(model, tmp_path / "gradient")) <= 1e-5
+
+    with torch.no_grad():
+        for name, parameter in model.to(torch.float64).named_parameters():
+            parameter.copy_(weights[name])
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    optimizer.step()
+    state, _ = step.start(policy.params)
+    state, zeros, found_norm, _ = step.update(state, sums, jnp.float32(1e-4))
+    assert float(found_norm) == pytest.approx(float(norm), abs=1e-5)
+    assert largest_difference(state.params, in_our_layout(model, tmp_path / "after")) <= 1e-5
+    assert not any(leaf.any() for leaf in jax.tree.leaves(zeros))
+
+
+def gradient(policy: Policy, microbatch: Microbatch) -> tuple[Any, Any]:
+    def loss(params: Any) -> Any:
+        return microbatch_loss(policy.graphdef, params, microbatch)
+
+    return jax.jit(jax.grad(loss, has_aux=True))(policy.params)
+
+
+@pytest.mark.parametrize("perturbed", [0, 1, 2])
+def test_no_example_sees_another_in_its_row(tiny_policy: Policy, perturbed: int) -> None:
+    """With the weight of one example set to 0, changing its tokens changes no bit of loss or gradient."""
+    (batch,) = pack(EXAMPLES[:3], SHAPES)
+    order = sorted(EXAMPLES[:3], key=lambda example: -example.row_tokens)
+    ends = np.cumsum([example.row_tokens for example in order])
+    start, end = ends[perturbed] - order[perturbed].row_tokens, ends[perturbed]
+    mine = (batch.target_index >= start) & (batch.target_index < end)
+    silent = batch._replace(target_weights=np.where(mine, 0, batch.target_weights).astype(np.float32))
+    tokens, targets = batch.tokens.copy(), batch.target_ids.copy()
+    tokens[0, start:end] += 13
+    targets[mine] += 29
+    changed = silent._replace(tokens=tokens, target_ids=targets)
+    before, after = gradient(tiny_policy, silent), gradient(tiny_policy, changed)
+    assert largest_difference(before, after) == 0
+    # The test can fail: the same change matters as soon as the example counts.
+    assert largest_difference(gradient(tiny_policy, batch), before) > 1e-3
+
+
+def test_packed_together_equals_one_by_one(tiny_policy: Policy) -> None:
+    step = TrainStep(tiny_policy.graphdef, TrainConfig())
+    together = accumulated(step, tiny_policy.params)
+    state, alone = step.start(tiny_policy.params)
+    for example in EXAMPLES:
+        (batch,) = pack([example], SHAPES)
+        share = (batch.target_weights / len(EXAMPLES)).astype(np.float32)
+        alone = step.accumulate(alone, state.params, batch._replace(target_weights=share))
+    assert largest_difference(together, alone) <= 1e-6
+
+
+def test_recomputing_activations_changes_nothing(tiny_policy: Policy) -> None:
+    plain = accumulated(TrainStep(tiny_policy.graphdef, TrainConfig()), tiny_policy.params)
+    remat = accumulated(TrainStep(tiny_policy.graphdef, TrainConfig(remat=True)), tiny_policy.params)
+    assert largest_difference(plain, remat) <= 1e-6
+
+
+def test_no_tensor_of_all_positions_and_the_vocabulary() -> None:
+    (batch,) = pack(EXAMPLES, row_shapes(rows=1, row_length=512, max_length=512))
+    policy = testing.tiny_policy(vocab_size=5003)
+    loss = jax.grad(lambda params: microbatch_loss(policy.graphdef, params, batch)[0])
+    text = str(jax.make_jaxpr(loss)(policy.params))
+    assert "5003" in text
+    assert "512,5003" not in text
+
+
+def test_weights_in_bfloat16_are_trained_in_float32(tiny_policy: Policy) -> None:
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), tiny_policy.params)
+    state, _ = TrainStep(tiny_policy.graphdef, TrainConfig()).start(half)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
