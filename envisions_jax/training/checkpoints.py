@@ -21,6 +21,8 @@ from envisions_jax.training.stored_tree import CheckpointError, first_line
 
 logger = logging.getLogger(__name__)
 
+_HALF_WRITTEN = "*.orbax-checkpoint-tmp*"  # the names Orbax gives before a checkpoint is whole
+
 
 class Restored(NamedTuple):
     """A checkpoint read back."""
@@ -35,9 +37,11 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, keep: int = 2) -> None:
         self.directory = Path(directory).absolute()
+        # What a kill left half-written. By hand: Orbax's own clean-up comes late, or not at all.
+        for half_written in self.directory.glob(_HALF_WRITTEN):
+            shutil.rmtree(half_written)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
-            cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
         )
         try:
@@ -107,7 +111,7 @@ class Checkpoints:
 
     def _list_files(self) -> None:
         """Called by Orbax, in its thread, when all is written but still under the temporary name."""
-        for folder in self.directory.glob("*.orbax-checkpoint-tmp*"):
+        for folder in self.directory.glob(_HALF_WRITTEN):
             stored_tree.list_files(folder)
 
     def _checked(self, action: Callable[[], object]) -> None:

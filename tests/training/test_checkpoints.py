@@ -27,9 +27,7 @@ def tree(seed: int = 0) -> dict[str, Any]:
 
 
 def same(a: Any, b: Any) -> bool:
-    return jax.tree.structure(a) == jax.tree.structure(b) and all(
-        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
 @contextmanager

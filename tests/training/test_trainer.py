@@ -73,7 +73,7 @@ def test_it_learns_its_examples_and_leaves_the_given_weights_alone(tiny_policy: 
     params, stats = Trainer(tiny_policy, config).train(tiny_policy.params, interrupted.examples())
     assert stats.steps[-1].loss < 0.3 * stats.steps[0].loss
     assert equal_bits(before, tiny_policy.params)
-    assert jax.tree.structure(params) == jax.tree.structure(tiny_policy.params)
+    tiny_policy.with_params(params)  # refuses other names and shapes
     assert 0 < stats.fill <= 1
 
 
@@ -103,7 +103,8 @@ def test_losses_are_reported_by_kind(tiny_policy: Policy) -> None:
     (step,) = trainer.train(tiny_policy.params, positives + refinements)[1].steps
     (l1,) = trainer.train(tiny_policy.params, positives)[1].steps
     (l2,) = trainer.train(tiny_policy.params, refinements)[1].steps
-    assert (step.l1, step.l2) == (pytest.approx(l1.loss), pytest.approx(l2.loss))
+    assert step.l1 == pytest.approx(l1.loss)
+    assert step.l2 == pytest.approx(l2.loss)
     assert step.loss == pytest.approx((4 * l1.loss + 8 * l2.loss) / 12)
     assert l1.l2 is None and l2.l1 is None
 
@@ -128,7 +129,7 @@ def test_the_rate_rises_then_falls_and_is_never_zero() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("rows", 0), ("clip_norm", 0.0), ("warmup_ratio", 2.0)])
-def test_an_impossible_setting_is_named(name: str, value: float) -> None:
+def test_an_impossible_setting_is_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"TrainConfig\.{name} must be"):
         TrainConfig(**{name: value})
 
@@ -145,11 +146,12 @@ def test_resume_after_an_interrupt_is_bit_exact(
     assert without_times(stats) == without_times(uninterrupted[1])
 
 
+@pytest.mark.slow
 def test_resume_after_sigkill_is_bit_exact(
     tiny_policy: Policy, uninterrupted: tuple[Any, TrainStats], tmp_path: Path
 ) -> None:
-    """Killed three times, each right after a step: in the middle of writing, more often than not."""
-    for line in ("step 3", "step 5", "step 9"):
+    """Killed twice, each right after a step: in the middle of writing, more often than not."""
+    for line in ("step 3", "step 7"):
         command = [sys.executable, str(SCRIPT), str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
