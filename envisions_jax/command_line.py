@@ -7,11 +7,10 @@ project is none of these and keeps its traceback.
 """
 
 import errno
-import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from envisions_jax.config import Config, check_key, from_config_dict
@@ -39,10 +38,10 @@ def guard(program: Callable[[], int]) -> int:
         return fail("interrupted; run the same command again to go on where it was", 130)
     except ConfigError as error:
         return fail(error, 2)
-    except (RunError, FileNotFoundError, PermissionError) as error:
+    except RunError as error:
         return fail(error, 1)
-    except (OSError, sqlite3.OperationalError) as error:
-        if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT) and "full" not in str(error):
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         return fail(f"{error}: make room on the disk, then run the same command again to go on", 1)
 
@@ -62,6 +61,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise flags.Error(f"unexpected argument {rest[1]!r}")
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         sys.exit(fail(_last_line(error), 2))
+    if flags.FLAGS["verbosity"].using_default_value:  # or absl makes it INFO, and Orbax tells its life
+        flags.FLAGS.verbosity = logging.WARNING
     return rest
 
 

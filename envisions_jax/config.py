@@ -34,13 +34,12 @@ class ModelConfig:
 class TasksConfig:
     """Which problems are trained and tested on."""
 
-    train: tuple[str, ...] = ("generated",)  # data sets by name, see envisions_jax.tasks
+    train: tuple[str, ...] = ("generated",)  # by name, with a split if need be: "asdiv:all[:700]"
     test: tuple[str, ...] = ("generated",)
-    path: str = ""  # local JSON Lines file, or folder of <name>_<split>.jsonl files; "" uses the hub
+    path: str = ""  # local JSON Lines file, or folder of them (see envisions_jax.tasks); "" uses the hub
     train_size: int = 0  # at most so many; 0: all there are (the generator needs a number)
     test_size: int = 0
     seed: int = 0  # of the generator and of sub-sampling; not the seed of the run
-    cut: int = 0  # first test row of a real set without splits of its own; 0: its default
     difficulty: Literal["easy", "hard"] = "easy"  # generator only
     steps: tuple[float, ...] = (0.4, 0.4, 0.2)  # share of problems with 1, 2, 3, (4) steps (generator only)
 

@@ -19,7 +19,7 @@ _AT_LEAST_ONE = (
     *("eval.beams", "eval.max_new_tokens", "eval.shard_tasks", "loop.iterations", "checkpoint.keep"),
 )
 _NOT_NEGATIVE = (
-    *("seed", "tasks.train_size", "tasks.test_size", "tasks.seed", "tasks.cut", "prompt.shots"),
+    *("seed", "tasks.train_size", "tasks.test_size", "tasks.seed", "prompt.shots"),
     *("sampler.slots", "train.weight_decay", "checkpoint.every_steps"),
 )
 _POSITIVE = ("env.time_limit_s", "sampler.temperature", "train.learning_rate", "train.clip_norm")
@@ -46,7 +46,7 @@ def _validate_tasks(flat: Mapping[str, Any]) -> None:
     for split in ("train", "test"):
         names = flat[f"tasks.{split}"]
         _require(len(set(names)) == len(names), flat, f"tasks.{split}", "names a data set twice")
-        sized = flat[f"tasks.{split}_size"] > 0 or "generated" not in names
+        sized = flat[f"tasks.{split}_size"] > 0 or "generated" not in {n.partition(":")[0] for n in names}
         _require(sized, flat, f"tasks.{split}_size", "the task generator needs to know how many to make")
     steps = flat["tasks.steps"]
     good = 1 <= len(steps) <= 4 and all(0 <= share < float("inf") for share in steps) and sum(steps) > 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from envisions_jax import command_line, tasks
+from envisions_jax.command_line import RunError
 from envisions_jax.config import Config, with_values
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.progress import Reporter
@@ -33,7 +34,7 @@ def main(config: Config, values: flags.FlagValues) -> int:
         raise ConfigError("say what to evaluate: --checkpoint=base, or a run's work directory, or a model")
     names = tuple(values.tasks) or config.tasks.test
     for name in names:
-        if name not in tasks.NAMES:
+        if name.partition(":")[0] not in tasks.NAMES:
             raise ConfigError(f"tasks={name!r}: choose from {', '.join(tasks.NAMES)}")
     config = with_values(config, {"tasks.test": names})
     sets = test_tasks(config)
@@ -51,7 +52,10 @@ def main(config: Config, values: flags.FlagValues) -> int:
         report = evaluate_sets(config, policy, prompts, sets, values.shots)
     report = {"checkpoint": values.checkpoint, "shots": values.shots, "sets": report}
     output = Path(values.output or _default_output(values.checkpoint, values.shots))
-    write_atomically(output, json.dumps(report, indent=1) + "\n")
+    try:
+        write_atomically(output, json.dumps(report, indent=1) + "\n")
+    except (FileNotFoundError, PermissionError) as error:
+        raise RunError(f"output={output}: cannot be written ({error.strerror})") from error
     Reporter().line(f"written to {output}")
     return 0
 

@@ -41,8 +41,9 @@ def execute(
     """Load the model, open the rooms, run the loop, and tell how it went."""
     from envisions_jax.clock import Clock, compiled_programs
     from envisions_jax.loop import run_loop
+    from envisions_jax.memory import peak_memory_gib
     from envisions_jax.metrics import MetricsWriter, read_metrics
-    from envisions_jax.rooms import open_environment, open_policy, peak_memory_gib
+    from envisions_jax.rooms import open_environment, open_policy
     from envisions_jax.stages.run import Run, check_lengths
     from envisions_jax.store import TrajectoryStore
     from envisions_jax.summary import final_table

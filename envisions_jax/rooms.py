@@ -1,7 +1,5 @@
 """What entry points open for a run, the model and the environment, and how errors of all rooms are told."""
 
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,9 +48,3 @@ def open_environment(config: Config) -> envs.Environment:
         time_limit_s=settings.time_limit_s,
         memory_limit_mb=settings.memory_limit_mb,
     )
-
-
-def peak_memory_gib() -> float:
-    """The most memory this process has had so far, in GiB."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -12,20 +12,23 @@ def train_tasks(config: Config) -> list[Task]:
 
 
 def test_tasks(config: Config) -> dict[str, list[Task]]:
-    """Tasks to test on, by data set. Raises RunError."""
-    return {name: load_set(config, name, "test") for name in config.tasks.test}
+    """Tasks to test on, by data set, split left out of its name where it is clear. Raises RunError."""
+    short = [name.partition(":")[0] for name in config.tasks.test]
+    return {
+        brief if short.count(brief) == 1 else name: load_set(config, name, "test")
+        for name, brief in zip(config.tasks.test, short, strict=True)
+    }
 
 
 def load_set(config: Config, name: str, split: str) -> list[Task]:
-    """One split of one data set. Raises RunError, naming data set or file and line."""
+    """One data set: the part its name asks for, "asdiv:all[:700]", or `split`. Raises RunError."""
     settings = config.tasks
     size = settings.train_size if split == "train" else settings.test_size
     options: dict[str, object]
-    if name == "generated":
+    if name.partition(":")[0] == "generated":
         path, options = None, {"mix": settings.steps, "level": settings.difficulty}
     else:
         path, options = settings.path or None, {"compat": config.compat}
-        options |= {"train_size": settings.cut} if settings.cut else {}
     try:
         return tasks.load(name, split, path, size or None, settings.seed, **options)
     except tasks.TaskError as error:

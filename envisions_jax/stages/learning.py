@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from envisions_jax.command_line import RunError
+from envisions_jax.memory import return_free_memory
 from envisions_jax.policy import Policy
 from envisions_jax.selection import Selection, keep, select, verdict_budget
 from envisions_jax.stages.run import Run, fold
@@ -70,8 +71,10 @@ def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: S
             "candidates (sampler.k), a lower sampler.temperature, more demonstrations or easier tasks"
         )
     seed = fold(run.config.seed, "train", iteration)
+    return_free_memory()  # of sampling: training needs the most
     with run.clock.measure(iteration, "train"):
         params = _train(run, trainer, iteration, start.params, examples, seed)
+    return_free_memory()
     # 1. the weights are whole on disk, 2. what they were made from may go.
     save_params(directory, params, {"iteration": iteration})
     shutil.rmtree(run.workdir.training(iteration), ignore_errors=True)
