@@ -62,7 +62,7 @@ def _nucleus(weights: Float[Array, "b v"], top_p: Float[Array, ""]) -> Float[Arr
     """
     wanted = top_p * weights.sum(axis=-1)
 
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = low + (high - low) // 2
         threshold = jax.lax.bitcast_convert_type(middle, jnp.float32)
