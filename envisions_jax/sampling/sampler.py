@@ -268,7 +268,9 @@ class _Run:
                 end = count[slot]
                 yield (
                     occupant,
-                    self._generation(tokens[slot, :end].tolist(), log_probs[slot, :end].copy(), state[slot]),
+                    self._generation(
+                        tokens[slot, :end].tolist(), log_probs[slot, :end].copy(), int(state[slot])
+                    ),
                 )
 
     def _generation(self, tokens: list[int], log_probs: np.ndarray, state: int) -> Generation:
