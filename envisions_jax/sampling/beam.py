@@ -9,6 +9,7 @@ against transformers 5.23 in the tests: sequences and scores.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -160,7 +161,7 @@ def search(
         last = jax.lax.dynamic_index_in_dim(state.tokens, state.step - 1, axis=2, keepdims=False)
         positions = jnp.broadcast_to((prefix_length + prompt_lengths + state.step - 1)[:, None], last.shape)
         hidden = model(last, positions, attention)
-        state = state.replace(cache=tuple(attention.cache))
+        state = dataclasses.replace(state, cache=tuple(attention.cache))
         return _advance(state, model.logits(hidden), next_state, limits, keep)
 
     return jax.lax.while_loop(lambda s: jnp.any(s.improving), step, state)
@@ -195,14 +196,14 @@ class _BeamAttention:
         self.cache.append((keys, values))
         room = keys.shape[2]
         # A beam sees only its own new tokens: beams lie in time, side by side, behind a diagonal mask.
-        side_by_side = [
+        own_keys, own_values = (
             x.reshape(p, b, g, room, c).swapaxes(1, 2).reshape(p, g, b * room, c) for x in (keys, values)
-        ]
+        )
         own = jnp.eye(b, dtype=jnp.bool_)[:, :, None] & (jnp.arange(room) < self.beams.step)
         places = [
             shared_prefix(self.prefix[layer], self.prefix_length),
             Seen(*self.prompt_cache[layer], self.prompt_mask),
-            Seen(*side_by_side, own.reshape(1, b, b * room)),
+            Seen(own_keys, own_values, own.reshape(1, b, b * room)),
         ]
         return attend(q, places)
 
@@ -226,7 +227,8 @@ def _advance(
     lineage = (rows * b + parent[rows, chosen]).reshape(-1)
     worst = jnp.where(finished.finished, finished.done_scores.min(axis=1, keepdims=True), WORST)
     improving = beams.improving & ((running[:, :1] / length) > worst).any(axis=1) & ~ended.all(axis=1)
-    return finished.replace(
+    return dataclasses.replace(
+        finished,
         cache=jax.tree.map(lambda x: x[lineage], beams.cache),
         tokens=tokens[rows, chosen],
         scores=running,
@@ -250,7 +252,8 @@ def _file(
     def merge(old: Array, new: Array) -> Array:
         return jnp.concatenate([old, new], axis=1)[rows, best]
 
-    return beams.replace(
+    return dataclasses.replace(
+        beams,
         done_tokens=merge(beams.done_tokens, tokens),
         done_scores=best_scores,
         done_count=merge(beams.done_count, jnp.broadcast_to(length, top.shape)),

@@ -7,6 +7,7 @@ of them have finished to be refilled.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -103,7 +104,8 @@ def admit(
     )
     state = rule.next_state[nothing, tokens].astype(jnp.int32)
     going_on = (state < len(rule.next_state) - 2) & (arrivals.limit > 1)
-    slots = slots.replace(
+    slots = dataclasses.replace(
+        slots,
         tokens=slots.tokens.at[to, 0].set(tokens, mode="drop"),
         log_probs=slots.log_probs.at[to, 0].set(log_probs, mode="drop"),
         count=put(slots.count, nothing + 1),
@@ -175,7 +177,7 @@ def decode(
         tokens, log_probs = choose_tokens(
             model.logits(hidden), slots.keys, slots.count, rule.temperature, rule.top_p
         )
-        return _append(slots.replace(cache=tuple(attention.cache)), tokens, log_probs, rule)
+        return _append(dataclasses.replace(slots, cache=tuple(attention.cache)), tokens, log_probs, rule)
 
     return jax.lax.while_loop(going_on, step, slots)
 
@@ -186,7 +188,8 @@ def _append(slots: Slots, tokens: Int[Array, " b"], log_probs: Float[Array, " b"
     at = jnp.where(slots.active, slots.count, slots.tokens.shape[1])  # out of range: dropped
     count = slots.count + slots.active
     state = jnp.where(slots.active, rule.next_state[slots.state, tokens].astype(jnp.int32), slots.state)
-    return slots.replace(
+    return dataclasses.replace(
+        slots,
         tokens=slots.tokens.at[rows, at].set(tokens, mode="drop"),
         log_probs=slots.log_probs.at[rows, at].set(log_probs, mode="drop"),
         count=count,

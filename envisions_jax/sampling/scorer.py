@@ -76,8 +76,8 @@ def pack_trees(trees: Sequence[Tree], row_length: int, rows: int) -> list[Batch]
         if used + tree.size > row_length or batch is None:
             row, used = row + 1, 0
         if row >= rows or batch is None:
-            shape = (rows, row_length)
-            batch = Batch(*(np.zeros(shape, np.int32) for _ in range(4)), [], [])
+            tokens, numbers, branch, positions = np.zeros((4, rows, row_length), np.int32)
+            batch = Batch(tokens, numbers, branch, positions, [], [])
             batches.append(batch)
             row = 0
         _lay_out(batch, row, used, tree, number + 1)

@@ -59,7 +59,8 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
     >>> common_prefix([[1, 2, 3], [1, 2, 4, 5]]), common_prefix([[1, 2]])
     ([1, 2], [1])
     """
-    first, last = min(prompts), max(prompts)  # in lexicographic order these two differ the earliest
+    rows = [tuple(prompt) for prompt in prompts]
+    first, last = min(rows), max(rows)  # in lexicographic order these two differ the earliest
     limit = min(len(prompt) for prompt in prompts) - 1
     length = 0
     while length < limit and first[length] == last[length]:

@@ -1,0 +1,29 @@
+"""Ladders and shared prefixes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envisions_jax.sampling.shapes import LENGTH_LADDER, common_prefix, plan, rung
+
+PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5)
+
+
+def test_rung_is_the_lowest_that_holds() -> None:
+    assert [rung(n) for n in (0, 32, 33, 128, 32768)] == [32, 32, 64, 128, 32768]
+    assert rung(LENGTH_LADDER[-1] + 1) == 2 * LENGTH_LADDER[-1]
+
+
+@given(PROMPTS)
+def test_common_prefix_is_the_longest_that_leaves_each_prompt_a_token(prompts: list[list[int]]) -> None:
+    prefix = common_prefix(prompts)
+    n = len(prefix)
+    assert all(prompt[:n] == prefix and len(prompt) > n for prompt in prompts)
+    one_more = {tuple(prompt[: n + 1]) for prompt in prompts}
+    assert len(one_more) > 1 or min(map(len, prompts)) == n + 1
+
+
+def test_a_stage_has_room_for_its_longest_prompt() -> None:
+    shape = plan([[1, 2, 3], [1, 2, *range(40)]], max_new_tokens=50)
+    assert (shape.prefix, shape.prefix_length, shape.prompt_length, shape.new_length) == ((1, 2), 64, 64, 64)
