@@ -17,7 +17,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config = default_config()
     config.name = "quickstart"
     config.model.context = 512
-    config.tasks.train_size = 160
+    config.tasks.train_size = 128
+    config.tasks.steps = (0.4, 0.5, 0.1)
     config.tasks.test_size = 200
     config.sampler.temperature = 0.7
     config.sampler.max_new_tokens = 32
@@ -26,6 +27,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.batch_size = 16
     config.train.epochs = 2
     config.train.max_length = 256
+    config.train.rows = 2
     if variant == "tiny":
         config.name = "quickstart-tiny"
         config.tasks.train_size = 12

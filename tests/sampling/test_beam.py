@@ -27,7 +27,7 @@ def test_sequences_and_scores_are_transformers_own(tmp_path: Path, beams: int, e
             num_return_sequences=beams,
             max_new_tokens=14,
             do_sample=False,
-            pad_token_id=0,
+            pad_token_id=3,
             return_dict_in_generate=True,
             output_scores=True,
         )
@@ -36,7 +36,7 @@ def test_sequences_and_scores_are_transformers_own(tmp_path: Path, beams: int, e
             continue
         for beam, sequence, score in zip(found, theirs.sequences, theirs.sequences_scores, strict=True):
             assert beam.tokens == sequence[len(prompt) : len(prompt) + len(beam.tokens)].tolist()
-            assert not sequence[len(prompt) + len(beam.tokens) :].any()
+            assert (sequence[len(prompt) + len(beam.tokens) :] == 3).all()
             assert abs(beam.score - float(score)) <= 1e-4
 
 
