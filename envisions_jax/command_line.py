@@ -62,7 +62,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         sys.exit(fail(_last_line(error), 2))
     if flags.FLAGS["verbosity"].using_default_value:  # or absl makes it INFO, and Orbax tells its life
-        flags.FLAGS.verbosity = logging.WARNING
+        flags.FLAGS["verbosity"].value = logging.WARNING
     return rest
 
 

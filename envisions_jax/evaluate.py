@@ -49,8 +49,8 @@ def main(config: Config, values: flags.FlagValues) -> int:
 
     with speaking_errors():
         policy = open_checkpoint(config, values.checkpoint)
-        report = evaluate_sets(config, policy, prompts, sets, values.shots)
-    report = {"checkpoint": values.checkpoint, "shots": values.shots, "sets": report}
+        by_set = evaluate_sets(config, policy, prompts, sets, values.shots)
+    report = {"checkpoint": values.checkpoint, "shots": values.shots, "sets": by_set}
     output = Path(values.output or _default_output(values.checkpoint, values.shots))
     try:
         write_atomically(output, json.dumps(report, indent=1) + "\n")
@@ -86,23 +86,24 @@ def evaluate_sets(
     """Accuracy and counts of outcomes by test set, told as they come."""
     from envisions_jax.metrics import accuracy
     from envisions_jax.rooms import open_environment
-    from envisions_jax.stages.evaluation import answers, judge
+    from envisions_jax.stages.evaluation import BASE, PromptKind, answers, judge
     from envisions_jax.stages.run import check_lengths
 
     check_lengths(config, policy, prompts, [], [task for group in sets.values() for task in group], shots)
-    reporter, report = Reporter(bars=config.progress), {}
+    reporter = Reporter(bars=config.progress)
+    report: dict[str, dict[str, object]] = {}
+    kind: PromptKind = "few_shot" if shots else "zero_shot"
     with open_environment(config) as environment:
         for name, group in sets.items():
             texts = [prompts.explore(task, shots=shots) for task in group]
             shape = policy.plan_stage(texts, config.eval.max_new_tokens)
             with reporter.stage(f"evaluate {name}", len(group)) as advance:
                 completions = answers(policy, prompts, texts, config.eval, shape, advance)
-            kind = "few_shot" if shots else "zero_shot"
-            results = judge(environment, prompts, group, completions, 0, name, kind)
+            results = judge(environment, prompts, group, completions, BASE, name, kind)
             outcomes = [result.outcome for result in results]
             share = accuracy(outcomes)
             reporter.line(f"{name}: {percent(share)} of {len(group)}, {shots} shots")
-            counts = {kind: outcomes.count(kind) for kind in dict.fromkeys(outcomes)}
+            counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
             report[name] = {"accuracy": share, "tasks": len(group), "outcomes": counts}
     return report
 

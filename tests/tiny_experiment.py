@@ -42,6 +42,7 @@ def make_config(folder: Path, **changes: object) -> Config:
 def _settings(model: Path, data: Path) -> dict[str, object]:
     return {
         "model.path": str(model),
+        "model.context": 512,
         "tasks.train": (f"svamp:all[:{TRAIN_TASKS}]",),
         "tasks.test": (f"svamp:all[{TRAIN_TASKS}:]",),
         "tasks.path": str(data / "sums.jsonl"),
@@ -76,7 +77,7 @@ def _write_problems(data: Path) -> list[Task]:
         )
     ]
     (data / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return [Task(str(row["id"]), str(row["question"]), int(row["answer"])) for row in rows[:TRAIN_TASKS]]
+    return [Task(str(row["id"]), str(row["question"]), int(str(row["answer"]))) for row in rows[:TRAIN_TASKS]]
 
 
 def _teach_sums(tasks: list[Task]):  # type: ignore[no-untyped-def]
