@@ -61,8 +61,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise flags.Error(f"unexpected argument {rest[1]!r}")
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         sys.exit(fail(_last_line(error), 2))
-    if flags.FLAGS["verbosity"].using_default_value:  # or absl makes it INFO, and Orbax tells its life
-        flags.FLAGS["verbosity"].value = logging.WARNING
+    verbosity = flags.FLAGS["verbosity"]
+    if verbosity.using_default_value:  # or absl makes it INFO, and Orbax tells its life
+        verbosity.value, verbosity.using_default_value = logging.WARNING, False
     return rest
 
 
