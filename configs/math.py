@@ -56,10 +56,11 @@ def _shrink(config: ConfigDict) -> None:
     config.model.context = 1024
     config.tasks.train = ("generated",)
     config.tasks.test = ("generated",)
+    config.tasks.steps = (1.0,)
     config.tasks.train_size = 8
     config.tasks.test_size = 4
     config.env.workers = 2
-    config.sampler.k = 2
+    config.sampler.k = 4
     config.sampler.temperature = 0.7
     config.sampler.max_new_tokens = 96
     config.sampler.shard_tasks = 8

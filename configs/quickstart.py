@@ -37,7 +37,6 @@ def get_config(variant: str = "") -> ConfigDict:
         config.eval.shard_tasks = 4
         config.loop.iterations = 2
         config.train.epochs = 1
-        config.checkpoint.every_steps = 1
     elif variant:
         raise ConfigError(f"{variant=}: configs/quickstart.py has the variant 'tiny' only")
     return config

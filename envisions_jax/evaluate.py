@@ -87,7 +87,7 @@ def evaluate_sets(
     from envisions_jax.metrics import accuracy
     from envisions_jax.rooms import open_environment
     from envisions_jax.stages.evaluation import BASE, PromptKind, answers, judge
-    from envisions_jax.stages.run import check_lengths
+    from envisions_jax.stages.run import check_lengths, slots_for
 
     check_lengths(config, policy, prompts, [], [task for group in sets.values() for task in group], shots)
     reporter = Reporter(bars=config.progress)
@@ -97,8 +97,9 @@ def evaluate_sets(
         for name, group in sets.items():
             texts = [prompts.explore(task, shots=shots) for task in group]
             shape = policy.plan_stage(texts, config.eval.max_new_tokens)
+            slots = slots_for(config, len(group))
             with reporter.stage(f"evaluate {name}", len(group)) as advance:
-                completions = answers(policy, prompts, texts, config.eval, shape, advance)
+                completions = answers(policy, prompts, texts, config.eval, shape, slots, advance)
             results = judge(environment, prompts, group, completions, BASE, name, kind)
             outcomes = [result.outcome for result in results]
             share = accuracy(outcomes)

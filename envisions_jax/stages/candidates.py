@@ -17,9 +17,8 @@ import numpy as np
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Advance
 from envisions_jax.sampling.results import Generation
-from envisions_jax.sampling.sampler import DEFAULT_SLOTS
 from envisions_jax.sampling.shapes import StageShape
-from envisions_jax.stages.run import Run
+from envisions_jax.stages.run import Run, slots_for
 from envisions_jax.store import Shard, Trajectory
 from envisions_jax.store.records import Stage
 from envs import Outcome, Task
@@ -115,8 +114,7 @@ def _sample_stage(
     done = sum(request.count for number in finished for request in shards[number])
     # One shape and one number of slots for all shards, the last and shorter one too: nothing compiles twice.
     shape = policy.plan_stage([request.prompt for request in requests], run.config.sampler.max_new_tokens)
-    room = -(-sum(request.count for request in shards[0]) // 8) * 8
-    slots = run.config.sampler.slots or min(DEFAULT_SLOTS, room)
+    slots = slots_for(run.config, sum(request.count for request in shards[0]))
     name = f"{stage} {iteration}"
     with run.reporter.stage(name, total, done) as advance, ThreadPoolExecutor(1) as executor:
         sampling = Sampling(run, iteration, stage, policy, shape, slots, advance)

@@ -9,7 +9,7 @@ from envisions_jax.policy import Policy
 from envisions_jax.progress import Advance
 from envisions_jax.prompts import Prompts
 from envisions_jax.sampling.shapes import StageShape
-from envisions_jax.stages.run import Run
+from envisions_jax.stages.run import Run, slots_for
 from envisions_jax.store import EvaluationResult, Shard
 from envs import Environment, Task
 
@@ -31,6 +31,7 @@ def answers(
     texts: Sequence[str],
     config: EvalConfig,
     shape: StageShape,
+    slots: int,
     advance: Advance,
 ) -> list[str]:
     """Completions of prompts by beam search, or greedily with one beam."""
@@ -40,6 +41,7 @@ def answers(
             temperature=0.0,
             max_new_tokens=config.max_new_tokens,
             stop=prompts.stop,
+            slots=slots,
             shape=shape,
             progress=advance,
         )
@@ -93,6 +95,7 @@ def _evaluate_set(
     done = sum(len(shards[number]) for number in finished)
     texts = {task.id: run.prompts.explore(task, shots=shots) for task in tasks}
     shape = policy.plan_stage(list(texts.values()), config.max_new_tokens)
+    slots = slots_for(run.config, len(shards[0]))
     who = "base" if iteration == BASE else str(iteration)
     with run.reporter.stage(f"evaluate {who} {name} {kind.replace('_', '-')}", len(tasks), done) as advance:
         for number, shard in enumerate(shards):
@@ -100,7 +103,7 @@ def _evaluate_set(
                 continue
             with run.clock.measure(iteration, "evaluate"):
                 prompts = [texts[task.id] for task in shard]
-                completions = answers(policy, run.prompts, prompts, config, shape, advance)
+                completions = answers(policy, run.prompts, prompts, config, shape, slots, advance)
                 results = judge(run.environment, run.prompts, shard, completions, iteration, name, kind)
             run.store.add_evaluations(results, shard=Shard(iteration, stage, number))
             run.clock.save()

@@ -11,6 +11,7 @@ from envisions_jax.metrics import MetricsWriter
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
+from envisions_jax.sampling.sampler import DEFAULT_SLOTS
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.tokenizer import Tokenizer
 from envisions_jax.workdir import WorkDir
@@ -48,6 +49,14 @@ def tokenizer_of(policy: Policy) -> Tokenizer:
     if policy.tokenizer is None:
         raise ConfigError("model.path: has no tokenizer; a run works on text, add the tokenizer's files")
     return policy.tokenizer
+
+
+def slots_for(config: Config, candidates: int) -> int:
+    """Sequences decoded side by side in a stage whose first shard has so many candidates.
+
+    Set once a stage, for the last and shorter shard too, so that nothing is compiled for it alone.
+    """
+    return config.sampler.slots or min(DEFAULT_SLOTS, -(-candidates // 8) * 8)
 
 
 def fold(seed: int, *names: object) -> int:
