@@ -33,6 +33,7 @@ def validate(flat: Mapping[str, Any]) -> None:
         _require(flat[key] >= 0, flat, key, "must not be negative")
     for key in _POSITIVE:
         _require(0 < flat[key] < float("inf"), flat, key, "must be a positive number")
+    _require(flat["seed"] < 2**31, flat, "seed", "must be below 2^31")
     _require(0 < flat["sampler.top_p"] <= 1, flat, "sampler.top_p", "must be in (0, 1]")
     _require(0 <= flat["train.warmup_ratio"] < 1, flat, "train.warmup_ratio", "must be in [0, 1)")
     _validate_tasks(flat)

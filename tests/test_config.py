@@ -94,6 +94,7 @@ BAD = [
     ("tasks.steps", (0.2,) * 5, "1 to 4 shares"),
     ("prompt.style", "prose", "choose one of"),
     ("seed", -1, "must not be negative"),
+    ("seed", 2**31, "below 2^31"),
     ("sampler", 3, "is a section"),
     ("workers", 3, "unknown key; did you mean env.workers"),
 ]

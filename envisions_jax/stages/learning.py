@@ -64,6 +64,7 @@ def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: S
     """
     directory = run.workdir.policy(iteration)
     if has_params(directory):
+        shutil.rmtree(run.workdir.training(iteration), ignore_errors=True)
         return policy_of(run, iteration)
     if not examples:
         raise RunError(
