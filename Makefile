@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 CODE := $(wildcard envisions_jax envs configs benchmarks tools)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev model quickstart control test lint types format lock clean
+.PHONY: help setup setup-dev model quickstart control benchmark test lint types format lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -49,6 +49,9 @@ control: quickstart ## the same run without the environment's verdict, then both
 	$(BIN)/python -m envisions_jax.main --config=$(CONFIG) --config.seed=$(SEED) \
 	  --config.selection.filter=none --workdir=$(RUN)-control
 	$(BIN)/python -m envisions_jax.compare $(RUN) $(RUN)-control
+
+benchmark: setup-dev model ## speed beside transformers on PyTorch: 20 minutes, on a quiet machine
+	$(BIN)/python -m benchmarks $(BENCHMARK_ARGS)
 
 # --- Development. ---
 

@@ -1,0 +1,6 @@
+"""All workloads, one after the other."""
+
+from benchmarks.runner import WORKLOADS, main
+
+if __name__ == "__main__":
+    main(WORKLOADS)

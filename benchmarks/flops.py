@@ -1,0 +1,42 @@
+"""Floating-point operations that a LLaMA's work cannot do without: the floor under every clock.
+
+A product of [m k] and [k n] counts 2·m·k·n. Norms, rotations, softmax and the optimiser are left out, and
+so is everything that a better algorithm would not compute: padding, prompts computed twice, logits of
+tokens that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from envisions_jax.models.config import LlamaConfig
+
+BACKWARD = 2  # a backward pass: one product for the inputs' gradient, one for the weights'
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCost:
+    """Costs of one model, forward."""
+
+    config: LlamaConfig
+
+    @property
+    def weights(self) -> int:
+        """Weights that every token is multiplied with: all but the embedding and the output matrix."""
+        c = self.config
+        query = c.hidden_size * c.num_heads * c.head_dim
+        key = c.hidden_size * c.num_kv_heads * c.head_dim
+        return c.num_layers * (2 * query + 2 * key + 3 * c.hidden_size * c.intermediate_size)
+
+    def span(self, start: int, count: int) -> float:
+        """`count` tokens of one sequence from position `start` on, without their logits.
+
+        The token at position p attends to p + 1 keys and as many values.
+        """
+        c = self.config
+        seen = sum(range(start + 1, start + count + 1))
+        return 2.0 * self.weights * count + 4.0 * c.num_layers * c.num_heads * c.head_dim * seen
+
+    def logits(self, count: int) -> float:
+        """The logits after `count` tokens."""
+        return 2.0 * self.config.hidden_size * self.config.vocab_size * count

@@ -1,0 +1,111 @@
+"""What a reader gets: one table a workload, and everything that was measured as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import Case, Measured, Summary
+
+PACKAGES = ("envisions-jax", "jax", "flax", "torch", "transformers")
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on and with."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def show(console: Console, title: str, cases: Sequence[Case]) -> None:
+    """Prints the table of one workload and, below it, how the turns went."""
+    table = Table(title=title, title_justify="left", show_lines=True)
+    table.add_column("case")
+    for heading in ("ours", "peer", "ratio", "asked", "seconds", "floor", "of the floor", "first call"):
+        table.add_column(heading, justify="right")
+    for case in cases:
+        table.add_row(*_cells(case))
+    console.print(table)
+    for case in cases:
+        for side in (case.ours, case.peer):
+            notes = list(dict.fromkeys(turn.work.note for turn in side.turns if turn.work.note))
+            if notes:
+                console.print(f"  {case.name}, {side.name}: {'; '.join(notes)}", highlight=False)
+    console.print()
+
+
+def write_json(path: str | Path, about: dict[str, Any], workloads: dict[str, Sequence[Case]]) -> None:
+    """Writes every turn, not only medians."""
+    content = {
+        "machine": about,
+        "workloads": {name: [_record(case) for case in cases] for name, cases in workloads.items()},
+    }
+    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _cells(case: Case) -> list[str]:
+    asked = [f"≥ {case.asked:g} ×"] if case.asked is not None else []
+    asked += [f"≥ {case.asked_rate:g}/s"] if case.asked_rate is not None else []
+    verdict = {True: "[green]reached[/]", False: "[red]missed[/]", None: "—"}[case.holds]
+    sides = (case.ours, case.peer)
+    floor, reached = "—", "—"
+    if case.flops_rate:
+        seconds = [side.turns[0].work.flops / case.flops_rate for side in sides]
+        floor = "\n".join(f"{value:.2f} s" for value in seconds)
+        reached = "\n".join(f"{side.floor_reached(case.flops_rate):.0%}" for side in sides)
+    return [
+        f"{case.name}\n[dim]{case.unit}/s[/]",
+        _spread(case.ours.rate),
+        _spread(case.peer.rate),
+        _spread(dataclasses.replace(case.ratios, median=case.ratio), " ×"),
+        "\n".join([*asked, verdict]),
+        "\n".join(f"{side.seconds.median:.2f}" for side in sides),
+        floor,
+        reached,
+        "\n".join(f"{side.first_call:.1f} s" for side in sides),
+    ]
+
+
+def _spread(summary: Summary, unit: str = "") -> str:
+    digits = 0 if summary.median >= 100 else 1 if summary.median >= 10 else 2
+    low, high = f"{summary.low:.{digits}f}", f"{summary.high:.{digits}f}"
+    return f"[bold]{summary.median:.{digits}f}{unit}[/]\n[dim]{low}–{high}[/]"
+
+
+def _record(case: Case) -> dict[str, Any]:
+    return {
+        "name": case.name,
+        "unit": case.unit,
+        "ratio": case.ratio,
+        "asked": case.asked,
+        "asked_rate": case.asked_rate,
+        "holds": case.holds,
+        "gemm_gflops": case.flops_rate / 1e9,
+        "ours": _side(case.ours, case.flops_rate),
+        "peer": _side(case.peer, case.flops_rate),
+    }
+
+
+def _side(side: Measured, flops_rate: float) -> dict[str, Any]:
+    return {
+        "rate": dataclasses.asdict(side.rate),
+        "seconds": dataclasses.asdict(side.seconds),
+        "floor_reached": side.floor_reached(flops_rate) if flops_rate else None,
+        "first_call_seconds": side.first_call,
+        "turns": [{"seconds": turn.seconds, **dataclasses.asdict(turn.work)} for turn in side.turns],
+    }

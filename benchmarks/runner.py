@@ -1,0 +1,78 @@
+"""The command line: which workloads, how often, and where the numbers go."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from benchmarks import report
+from benchmarks.measure import Case, gemm_rate
+
+if TYPE_CHECKING:
+    from benchmarks.models import Contenders
+
+WORKLOADS = ("sampling", "scoring", "training", "sandbox")
+BUSY = 0.5  # load average above which another program surely takes part
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How thoroughly to measure."""
+
+    repeats: int = 3
+    quick: bool = False  # toy sizes, to see that everything runs
+
+
+class Bench:
+    """What the workloads share; the models are loaded when the first of them asks."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @functools.cached_property
+    def contenders(self) -> Contenders:
+        from benchmarks import models
+
+        return models.load()
+
+    def flops_rate(self) -> float:
+        """The machine's f32 rate now; measured anew for each workload."""
+        return gemm_rate(size=512 if self.options.quick else 2048)
+
+
+def main(names: Sequence[str]) -> None:
+    """Runs the workloads `names` and prints a table after each."""
+    options, json_path = _parse()
+    console = Console(width=None if Console().is_terminal else 150)
+    about = report.machine()
+    console.print(", ".join(f"{key} {value}" for key, value in about.items()), highlight=False)
+    if about["load_before"] > BUSY:
+        console.print(
+            f"[yellow]the machine is busy (load {about['load_before']}): do not quote these numbers"
+        )
+    if options.quick:
+        console.print("[yellow]--quick: toy sizes, to see that everything runs; do not quote these numbers")
+    bench, results = Bench(options), dict[str, Sequence[Case]]()
+    for name in names:
+        workload = importlib.import_module(f"benchmarks.{name}")
+        results[name] = workload.measure(bench)
+        report.show(console, workload.TITLE, results[name])
+        if json_path:  # after each, so that an interrupted run keeps what it has
+            report.write_json(json_path, about, results)
+
+
+def _parse() -> tuple[Options, str]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure against the peer.")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each side (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="toy sizes, one turn: a smoke test")
+    parser.add_argument("--json", default="", metavar="FILE", help="also write everything measured")
+    values = parser.parse_args()
+    if values.repeats < 1:
+        parser.error(f"--repeats={values.repeats}: measure at least once")
+    return Options(1 if values.quick else values.repeats, values.quick), values.json

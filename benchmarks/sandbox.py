@@ -1,0 +1,97 @@
+"""Programs a second: the full sandbox with 2 workers, beside one `python` process a program.
+
+The peer is what evaluation scripts usually do, two at a time and without any sandbox: a fresh interpreter
+that imports what the program asks for. Simple programs import nothing; the others import SymPy and solve an
+equation. Every answer is checked on both sides.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import envs
+from benchmarks.measure import BenchmarkError, Case, Measured, Side, Work, interleave
+from benchmarks.runner import Bench, main
+
+TITLE = "Sandbox: 2 workers, every layer in force, beside 2 × one `python` a program"
+WORKERS = 2
+Program = tuple[envs.Task, str]
+
+
+def simple_programs(count: int) -> list[Program]:
+    """`count` functions that subtract."""
+    return [
+        (
+            envs.Task(f"simple-{n}", "", 3 * n + 1),
+            f"def solution():\n    apples = {5 * n + 1}\n    eaten = {2 * n}\n    return apples - eaten",
+        )
+        for n in range(count)
+    ]
+
+
+def sympy_programs(count: int) -> list[Program]:
+    """`count` programs that solve a linear equation with SymPy."""
+    return [
+        (
+            envs.Task(f"sympy-{n}", "", n + 2),
+            "from sympy import *\n\ndef solution():\n    x = symbols('x')\n"
+            f"    return int(solve(Eq({n + 3} * x - 1, {(n + 3) * (n + 2) - 1}), x)[0])",
+        )
+        for n in range(count)
+    ]
+
+
+def measure(bench: Bench) -> list[Case]:
+    """Simple programs, then those that import SymPy."""
+    quick, repeats = bench.options.quick, bench.options.repeats
+    with envs.make("python", workers=WORKERS, time_limit_s=5.0, memory_limit_mb=512) as environment:
+        simple = _measure(environment, simple_programs(20 if quick else 1000), 4 if quick else 60, repeats)
+        sympy = _measure(environment, sympy_programs(10 if quick else 400), 2 if quick else 12, repeats)
+    return [
+        Case("simple programs", "programs", *simple, asked_rate=200),
+        Case("programs that import SymPy", "programs", *sympy, asked=30),
+    ]
+
+
+def _measure(
+    environment: envs.Environment, programs: Sequence[Program], for_peer: int, repeats: int
+) -> tuple[Measured, Measured]:
+    """All `programs` for ours, the first `for_peer` of them for the peer, which is slow."""
+
+    def ours(programs: Sequence[Program]) -> Work:
+        for (task, _), outcome in zip(programs, environment.execute(programs), strict=True):
+            if not outcome.correct:
+                raise BenchmarkError(f"{task.id} in the sandbox: {outcome}")
+        return Work(len(programs))
+
+    def peer(programs: Sequence[Program]) -> Work:
+        with ThreadPoolExecutor(WORKERS) as threads:
+            list(threads.map(run_in_process, programs))
+        return Work(len(programs))
+
+    few = programs[:for_peer]
+    return interleave(
+        Side("ours", lambda turn: ours(programs), lambda: ours(few)),
+        Side("subprocess", lambda turn: peer(few), lambda: peer(few[:WORKERS])),
+        repeats,
+    )
+
+
+def run_in_process(program: Program) -> None:
+    """One fresh interpreter for one program.
+
+    Raises:
+      BenchmarkError: it did not print the right answer.
+    """
+    task, text = program
+    command = [sys.executable, "-c", f"{text}\n\nprint(solution())"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.stdout.strip() != str(task.answer):
+        raise BenchmarkError(f"{task.id} in a process of its own: {done.stdout!r} {done.stderr[-300:]!r}")
+
+
+if __name__ == "__main__":
+    main(["sandbox"])

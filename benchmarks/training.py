@@ -1,0 +1,163 @@
+"""One optimiser step: at the same padded shape, and on a realistic pool of short examples.
+
+Padded, 4 × 512: both sides compute the same places, AdamW and clipping included, once with the last quarter
+of each row to learn (a long prompt) and once with all of it, where computing logits only at targets saves
+nothing. Pool, batches of 16 examples of about 60 + 10 tokens: ours packs them into the rows that
+configs/quickstart.py asks for, the peer pads to the longest; real tokens are counted.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import torch
+
+from benchmarks import texts
+from benchmarks.flops import BACKWARD, ModelCost
+from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
+from benchmarks.models import Contenders
+from benchmarks.runner import Bench, main
+from configs import quickstart
+from envisions_jax.training import Example, TrainConfig
+from envisions_jax.training.packing import pack, row_shapes
+from envisions_jax.training.step import TrainStep
+
+TITLE = "Training: one AdamW step, float32, no recomputation"
+RATE = 1e-5
+CLIP = 1.0
+AGREE = 1e-3
+IGNORED = -100  # the label that transformers' loss leaves out
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """`batches[turn]` is trained on; turn -1 warms up."""
+
+    contenders: Contenders
+    batches: Sequence[Sequence[Example]]
+    config: TrainConfig
+    count_padding: bool
+
+    def work(self, batch: Sequence[Example], places: int) -> Work:
+        """Floor: every real token forward and back, logits and their gradients at targets only."""
+        cost = ModelCost(self.contenders.policy.config)
+        lengths = [example.row_tokens + 1 for example in batch]
+        targets = sum(len(example.completion_tokens) for example in batch)
+        forward = sum(cost.span(0, length) for length in lengths) + cost.logits(targets)
+        units = places if self.count_padding else sum(lengths)
+        note = f"{sum(lengths)} real tokens in {places} places ({sum(lengths) / places:.0%})"
+        return Work(units, (1 + BACKWARD) * forward, note)
+
+
+def measure(bench: Bench) -> list[Case]:
+    """Two padded cases and the pool."""
+    quick = bench.options.quick
+    rows, length = (1, 64) if quick else (4, 512)
+    cases = []
+    for name, targets in (("4 × 512, a quarter learnt", length // 4), ("4 × 512, all learnt", length - 1)):
+        workload = _padded(bench.contenders, rows, length, targets)
+        cases.append(_case(bench, name, "padded tokens", workload, asked=0.9))
+    cases.append(_case(bench, "pool of short examples", "real tokens", _pool(bench), asked=1.2))
+    return cases
+
+
+def _case(bench: Bench, name: str, unit: str, workload: Workload, asked: float) -> Case:
+    losses: dict[str, float] = {}
+    rate = bench.flops_rate()
+    ours, peer = _ours(workload, losses), _peer(workload, losses)
+    measured = interleave(ours, peer, bench.options.repeats)
+    # The peer's loss is a mean over tokens, ours over examples: the same where all are equally long.
+    if workload.count_padding and not abs(losses[ours.name] - losses[peer.name]) <= AGREE:
+        raise BenchmarkError(f"{name}: the first losses differ: {losses}")
+    return Case(name, unit, *measured, asked=asked, flops_rate=rate)
+
+
+def _padded(contenders: Contenders, rows: int, length: int, targets: int) -> Workload:
+    tokens = texts.distinct_prompts(contenders.tokenizer, rows, length)
+    batch = [Example(row[: length - targets], row[length - targets :]) for row in tokens]
+    config = TrainConfig(rows=rows, row_length=length, max_length=length, batch_size=rows, clip_norm=CLIP)
+    return Workload(contenders, [batch], config, count_padding=True)
+
+
+def _pool(bench: Bench) -> Workload:
+    size, contenders = 4 if bench.options.quick else 16, bench.contenders
+    count = bench.options.repeats + 1
+    examples = texts.pool(contenders.tokenizer, contenders.policy.eos_ids[0], tasks=count * size)
+    batches = [examples[start : start + size] for start in range(0, count * size, size)]
+    settings = quickstart.get_config().train
+    config = TrainConfig(
+        rows=settings.rows,
+        row_length=settings.row_length,
+        max_length=settings.max_length,
+        batch_size=size,
+        clip_norm=CLIP,
+    )
+    return Workload(contenders, batches, config, count_padding=False)
+
+
+def _ours(workload: Workload, losses: dict[str, float]) -> Side:
+    """The same three programs, in the same order, as `Trainer.train` runs them."""
+    config = workload.config
+    step = TrainStep(workload.contenders.policy.graphdef, config)
+    shapes = row_shapes(config.rows, config.row_length, config.max_length)
+    state, accumulated = step.start(workload.contenders.policy.params)
+
+    def run(turn: int) -> Work:
+        nonlocal state, accumulated
+        batch = workload.batches[turn % len(workload.batches)]
+        microbatches = pack(batch, shapes)
+        for microbatch in microbatches:
+            accumulated = step.accumulate(accumulated, state.params, microbatch)
+        state, accumulated, norm, kinds = step.update(state, accumulated, jnp.float32(RATE))
+        float(norm)  # waits for the step, as the trainer does to check it
+        losses.setdefault("ours", float(kinds.sum()))
+        return workload.work(batch, sum(microbatch.tokens.size for microbatch in microbatches))
+
+    return Side("ours", run, lambda: run(-1))
+
+
+def _peer(workload: Workload, losses: dict[str, float]) -> Side:
+    model = copy.deepcopy(workload.contenders.peer).train()
+    # The fused AdamW is PyTorch's fastest on CPU.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
+
+    def run(turn: int) -> Work:
+        batch = workload.batches[turn % len(workload.batches)]
+        tokens, mask, labels = collate(batch, workload.contenders.tokenizer.pad_id)
+        optimizer.zero_grad(set_to_none=True)
+        full = None if bool(mask.all()) else mask  # without a mask its attention takes a faster way
+        loss = model(input_ids=tokens, attention_mask=full, labels=labels, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        losses.setdefault("transformers", loss.item())
+        return workload.work(batch, tokens.numel())
+
+    return Side("transformers", run, lambda: run(-1))
+
+
+def collate(batch: Sequence[Example], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(tokens, mask, labels), int64 [b t], padded on the right to the longest of the batch.
+
+    A prompt [1 2] with the completion [3 4] beside one of three tokens in all::
+
+        tokens 1 2 3 4    mask 1 1 1 1    labels -100 -100 3 4
+        tokens 1 3 4 0    mask 1 1 1 0    labels -100 3 4 -100
+    """
+    length = max(example.row_tokens + 1 for example in batch)
+    tokens = torch.full((len(batch), length), pad_id)
+    mask = torch.zeros_like(tokens)
+    labels = torch.full_like(tokens, IGNORED)
+    for row, example in enumerate(batch):
+        prompt, end = len(example.prompt_tokens), example.row_tokens + 1
+        tokens[row, :end] = torch.tensor((*example.prompt_tokens, *example.completion_tokens))
+        mask[row, :end] = 1
+        labels[row, prompt:end] = torch.tensor(example.completion_tokens)
+    return tokens, mask, labels
+
+
+if __name__ == "__main__":
+    main(["training"])

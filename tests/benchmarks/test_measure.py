@@ -1,0 +1,65 @@
+"""The clocks and the floor of the benchmark, without running it."""
+
+from __future__ import annotations
+
+import jax
+import pytest
+
+from benchmarks.flops import ModelCost
+from benchmarks.measure import Case, Measured, Side, Summary, Turn, Work, interleave
+from envisions_jax import Policy
+
+
+def measured(name: str, *rates: float) -> Measured:
+    return Measured(name, 1.0, tuple(Turn(Work(rate, flops=50.0), 1.0) for rate in rates))
+
+
+def test_turns_alternate_after_both_are_warm() -> None:
+    calls: list[str] = []
+
+    def side(name: str) -> Side:
+        def run(turn: int) -> Work:
+            calls.append(f"{name}{turn}")
+            return Work(turn + 1)
+
+        return Side(name, run, lambda: calls.append(f"warm {name}"))
+
+    ours, peer = interleave(side("a"), side("b"), repeats=3)
+    assert calls == ["warm a", "warm b", "a0", "b0", "b1", "a1", "a2", "b2"]
+    assert [turn.work.units for turn in ours.turns] == [turn.work.units for turn in peer.turns] == [1, 2, 3]
+
+
+def test_the_ratio_is_that_of_the_medians_and_its_spread_is_turn_by_turn() -> None:
+    case = Case("case", "tokens", measured("ours", 10, 30, 20), measured("peer", 10, 10, 5))
+    assert case.ratio == 2.0
+    assert (case.ratios.low, case.ratios.high) == (1.0, 4.0)
+    assert case.ours.rate == Summary(20, 10, 30)
+
+
+@pytest.mark.parametrize(
+    ("asked", "asked_rate", "holds"),
+    [(None, None, None), (2.0, None, True), (2.1, None, False), (2.0, 21, False), (None, 20, True)],
+)
+def test_what_is_asked_must_hold_altogether(
+    asked: float | None, asked_rate: float | None, holds: bool | None
+) -> None:
+    case = Case("case", "tokens", measured("ours", 20), measured("peer", 10), asked, asked_rate)
+    assert case.holds is holds
+
+
+def test_the_floor_is_reached_as_far_as_time_was_needed() -> None:
+    assert measured("ours", 1, 1, 1).floor_reached(flops_rate=100.0) == 0.5
+
+
+def test_every_matrix_is_counted_once_a_token(tiny_policy: Policy) -> None:
+    matrices = [leaf for leaf in jax.tree.leaves(tiny_policy.params) if leaf.ndim == 2]
+    config = tiny_policy.config
+    tables = config.vocab_size * config.hidden_size * (1 if config.tie_embeddings else 2)
+    assert ModelCost(config).weights == sum(leaf.size for leaf in matrices) - tables
+
+
+def test_a_span_costs_what_its_parts_cost(tiny_policy: Policy) -> None:
+    cost = ModelCost(tiny_policy.config)
+    assert cost.span(0, 7) == pytest.approx(cost.span(0, 3) + cost.span(3, 4))
+    attention = 4.0 * cost.config.num_layers * cost.config.num_heads * cost.config.head_dim
+    assert cost.span(2, 1) == 2 * cost.weights + 3 * attention
