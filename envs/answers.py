@@ -1,5 +1,5 @@
-"""Answers of programs against right answers: the tolerance of DESIGN section 5, and when a text needs real
-mathematics.
+"""Answers of programs against right answers: the tolerance of docs/environments.md, and when a text needs
+real mathematics.
 
 Everything here is quick and bounded, so that the parent can run it; `quick_compare` says None where only
 SymPy can tell, and the environment then asks a sandboxed judge (`envs.sandbox.judge`).

@@ -11,14 +11,15 @@ import dataclasses
 from collections.abc import Sequence
 
 PREFIX_LADDER = (64, 256, 1024, 4096, 16384)
-LENGTH_LADDER = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+# Powers of two, and half-way between the smaller ones: at most a third of a rung is padding there.
+LENGTH_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
 
 
 def rung(length: int, ladder: Sequence[int] = LENGTH_LADDER) -> int:
     """The lowest rung that holds `length`; beyond the ladder the next multiple of its last rung.
 
     >>> rung(33), rung(0), rung(40000)
-    (64, 32, 65536)
+    (48, 32, 65536)
     """
     for step in ladder:
         if length <= step:

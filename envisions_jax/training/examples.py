@@ -1,4 +1,4 @@
-"""Training examples: a prompt, the completion to learn, and the loss it belongs to (DESIGN §1, step 8).
+"""Training examples: a prompt, the completion to learn, and its loss (paper, equations 4 and 6).
 
 `L1` examples teach a correct program under the task prompt; `L2` examples teach it under the refinement
 prompt, which carries a wrong candidate. To the trainer both are the same thing: tokens to read, then
