@@ -165,7 +165,7 @@ class Policy:
         from envisions_jax.sampling.sampler import Decoding
 
         _check(k >= 1, "k", k, "ask for at least one candidate for each prompt")
-        _check(temperature >= 0, "temperature", temperature, "give 0 (greedy) or more")
+        _check(0 <= temperature < np.inf, "temperature", temperature, "give 0 (greedy) or more")
         _check(0 < top_p <= 1, "top_p", top_p, "give a number in (0, 1]; 1 is the whole vocabulary")
         self._check_decoding(max_new_tokens, stop)
         _check(slots is None or slots >= 1, "slots", slots, "decode at least one candidate at a time")
@@ -305,6 +305,8 @@ class Policy:
         _check(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, "ask for at least one token")
         _check(not isinstance(stop, str), "stop", stop, "give a list of texts, even of one")
         _check(all(stop), "stop", list(stop), "an empty text would stop everything; leave it out")
+        if stop:
+            self._need_tokenizer()
 
     def _check_length(self, what: str, length: int) -> None:
         context = self.config.max_position_embeddings
