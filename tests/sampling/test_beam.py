@@ -23,6 +23,7 @@ def test_sequences_and_scores_are_transformers_own(tmp_path: Path, beams: int, e
     for prompt, found in zip(prompts, ours, strict=True):
         theirs = model.generate(
             torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt)),  # else it masks the padding token within the prompt
             num_beams=beams,
             num_return_sequences=beams,
             max_new_tokens=14,
