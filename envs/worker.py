@@ -25,6 +25,8 @@ _CLEAN_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    # Each further arena reserves 64 MiB of the program's address space for the threads that share it.
+    "MALLOC_ARENA_MAX": "1",
 }
 _PIECE = 1 << 16
 _GRACE_S = 5.0

@@ -8,7 +8,6 @@ ignores SIGINT: Ctrl-C is for the parent, which then closes its pool.
 import os
 import select
 import signal
-import sys
 
 from envs import frames
 from envs.sandbox import linux, lockdown, namespaces, zygote
@@ -25,7 +24,8 @@ def main(arguments: list[str]) -> int:
     if os.getppid() != parent:  # it died before the line above, and its number may be someone else's now
         return 1
     jobs, answers = _take_over_pipes()
-    layers, reasons = lockdown.find_layers(_wanted(settings))
+    user = lockdown.draw_user()
+    layers, reasons = lockdown.find_layers(_wanted(settings), user)
     missing = missing_for_full(layers)
     frames.write(answers, {"layers": layers, "reasons": reasons})
     if settings.protection == "full" and missing:
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     if child == 0:
         os.close(parent_handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        zygote.main(settings, layers, jobs, answers)
+        zygote.main(settings, layers, user, jobs, answers)
     os.close(jobs)
     os.close(answers)
     return _watch(parent_handle, child)
@@ -88,7 +88,3 @@ def _reap_orphans() -> None:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

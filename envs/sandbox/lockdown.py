@@ -5,6 +5,7 @@ mount, no_new_privs before Landlock, Landlock before privileges go (it opens the
 in the child only (the zygote itself still has to fork and kill).
 """
 
+import errno
 import json
 import os
 import resource
@@ -17,6 +18,12 @@ from functools import partial
 from envs.sandbox import landlock, linux, namespaces, seccomp
 
 _NOBODY = 65534
+# Above every range in use (people, services, containers, directories) and below 2^31: systemd's "UIDs and
+# GIDs on systemd systems" and SSSD's `ldap_idmap_range_max`.
+_FIRST_OWN_USER, _OWN_USERS_BITS = 0x7E000000, 24
+# The kernel counts threads per user, so these are for one worker that has a user of its own, and for
+# whatever a user runs (a trainer with its hundreds of threads too): then only a wall against bombs.
+_OWN_THREADS, _SHARED_THREADS = 64, 4096
 _STACK_BYTES = 8 << 20
 
 
@@ -33,8 +40,18 @@ def python_paths() -> list[str]:
     return sorted(path for path in paths if os.path.exists(path))
 
 
-def lock_down(layers: list[str], paths: list[str]) -> None:
-    """Enters every layer of `layers` but seccomp and namespaces. Raises OSError at the first that fails."""
+def draw_user() -> int:
+    """A user id for one worker alone. By chance, not by process id: containers share users and process
+    ids.
+    """
+    return _FIRST_OWN_USER + int.from_bytes(os.urandom(_OWN_USERS_BITS // 8), "big")
+
+
+def lock_down(layers: list[str], paths: list[str], user: int) -> None:
+    """Enters every layer of `layers` but seccomp and namespaces; root becomes `user`.
+
+    Raises OSError at the first that fails.
+    """
     if "private_root" in layers:
         namespaces.enter_private_root(paths)
     if "no_new_privs" in layers:
@@ -42,15 +59,20 @@ def lock_down(layers: list[str], paths: list[str]) -> None:
     if "landlock" in layers:
         landlock.restrict_reading_to(paths)
     if "unprivileged" in layers:
-        _drop_privileges(paths)
+        _drop_privileges(paths, user)
 
 
-def _drop_privileges(paths: list[str]) -> None:
-    """Becomes `nobody` if it is root and nobody can read Python; loses every capability in any case."""
+def _drop_privileges(paths: list[str], user: int) -> None:
+    """Becomes `user` if it is root and others can read Python; loses every capability in any case."""
     if os.geteuid() == 0 and _readable_by_others(paths):
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        try:
+            os.setresuid(user, user, user)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            os.setresuid(_NOBODY, _NOBODY, _NOBODY)  # a container that has no such user
     linux.drop_capabilities()
 
 
@@ -70,12 +92,13 @@ def limit_resources(time_limit_s: float, memory_bytes: int) -> None:
     holds.
     """
     seconds = int(time_limit_s) + 2
+    threads = _OWN_THREADS if os.getuid() >= _FIRST_OWN_USER else _SHARED_THREADS
     for name, soft, hard in (
         ("AS", memory_bytes, memory_bytes),
         ("CPU", seconds, seconds),
         ("STACK", _STACK_BYTES, _STACK_BYTES),
         ("NOFILE", 32, 32),
-        ("NPROC", 64, 64),
+        ("NPROC", threads, threads),
         ("FSIZE", 0, 0),
         ("CORE", 0, 0),
         ("MEMLOCK", 0, 0),
@@ -89,9 +112,9 @@ def limit_resources(time_limit_s: float, memory_bytes: int) -> None:
         resource.setrlimit(which, (soft, hard))
 
 
-def find_layers(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def find_layers(wanted: Sequence[str], user: int) -> tuple[list[str], dict[str, str]]:
     """Which of `wanted` hold on this host, each tried for real in a process of its own; and why the others
-    do not.
+    do not; `user` is whom root becomes.
 
     What works alone is then tried together, and what it must prevent is attempted; a combination that does
     not hold is tried again without the mounts and namespaces.
@@ -100,7 +123,7 @@ def find_layers(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     missing: dict[str, str] = {}
     paths = python_paths()
     for layer in wanted:
-        reason = _try(partial(_enter_alone, layer, paths))
+        reason = _try(partial(_enter_alone, layer, paths, user))
         if reason:
             missing[layer] = reason
         else:
@@ -108,30 +131,30 @@ def find_layers(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     if "namespaces" not in found and "private_root" in found:
         found.remove("private_root")  # mounts of its own need the namespace
     for layers in (found, [layer for layer in found if layer not in ("private_root", "namespaces")]):
-        reason = _try(partial(_prove, layers, paths))
+        reason = _try(partial(_prove, layers, paths, user))
         if not reason:
             return layers, missing
         missing[" + ".join(layers)] = reason
     return [], missing
 
 
-def _enter_alone(layer: str, paths: list[str]) -> None:
+def _enter_alone(layer: str, paths: list[str], user: int) -> None:
     """The one layer, with what it cannot do without."""
     if layer in ("namespaces", "private_root"):
         namespaces.enter_namespaces()
     if layer in ("no_new_privs", "landlock", "seccomp"):
         linux.set_no_new_privs()
     if layer in ("private_root", "landlock", "unprivileged"):
-        lock_down([layer], paths)
+        lock_down([layer], paths, user)
     if layer == "seccomp":
         linux.install_seccomp(seccomp.build_filter())
 
 
-def _prove(layers: list[str], paths: list[str]) -> None:
+def _prove(layers: list[str], paths: list[str], user: int) -> None:
     """Enters `layers` and raises OSError if a file of the host or a socket can still be had."""
     if "namespaces" in layers:
         namespaces.enter_namespaces()
-    lock_down(layers, paths)
+    lock_down(layers, paths, user)
     if "seccomp" in layers:
         linux.install_seccomp(seccomp.build_filter())
         try:

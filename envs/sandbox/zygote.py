@@ -46,11 +46,11 @@ class _Child:
     null: int
 
 
-def main(settings: SandboxSettings, layers: list[str], jobs: int, answers: int) -> NoReturn:
-    """Serves jobs until the parent closes the pipe."""
+def main(settings: SandboxSettings, layers: list[str], user: int, jobs: int, answers: int) -> NoReturn:
+    """Serves jobs until the parent closes the pipe, as `user` if root started it."""
     linux.die_with_parent()
     os.umask(0o077)
-    child = _prepare(settings, layers)
+    child = _prepare(settings, layers, user)
     frames.write(answers, {"ready": os.getpid()})
     while (job := frames.read(jobs)) is not None:
         answer = _run(child, job["payload"], settings.output_limit)
@@ -58,7 +58,7 @@ def main(settings: SandboxSettings, layers: list[str], jobs: int, answers: int) 
     os._exit(0)
 
 
-def _prepare(settings: SandboxSettings, layers: list[str]) -> _Child:
+def _prepare(settings: SandboxSettings, layers: list[str], user: int) -> _Child:
     """Imports, then locks this process in; children inherit all of it."""
     for name in settings.preload:
         importlib.import_module(name)
@@ -71,7 +71,7 @@ def _prepare(settings: SandboxSettings, layers: list[str]) -> _Child:
     paths = lockdown.python_paths()
     sys.path[:] = [entry for entry in sys.path if entry in paths or _is_below(entry, paths)]
     importlib.invalidate_caches()
-    lockdown.lock_down(layers, paths)
+    lockdown.lock_down(layers, paths, user)
     linux.die_with_parent()  # the change of user has cleared it
     os.environ.clear()
     if "numpy" in sys.modules:
