@@ -43,6 +43,7 @@ class Pool:
         self._answers: dict[int, dict[str, Any]] = {}
         self._next = 0
         self._failed_starts = 0
+        self._has_confined = False  # any program so far
         self.layers: tuple[str, ...] | None = None
         self._workers: list[Worker] = []
         # Also when the pool is forgotten or the interpreter exits. Holds the list, not the pool.
@@ -133,9 +134,18 @@ class Pool:
             worker.assigned.popleft()
             worker.busy_since = time.monotonic()
             job = self._jobs.get(ticket)
-            if job is not None and message["status"] == "unconfined" and job.attempts + 1 < _ATTEMPTS:
+            failed = message["status"] == "unconfined"
+            self._has_confined = self._has_confined or not failed
+            if job is not None and failed and job.attempts + 1 < _ATTEMPTS:
                 job.attempts += 1
                 self._queue.appendleft(ticket)
+            elif failed and not self._has_confined:
+                self.close()
+                raise EnvironmentFailure(
+                    f"no program can be started: the first one could not be confined in {_ATTEMPTS} attempts "
+                    f"(memory_limit_mb={self._settings.memory_limit_mb}, "
+                    f"time_limit_s={self._settings.time_limit_s}); see whether the host has memory left"
+                )
             elif job is not None:
                 del self._jobs[ticket]
                 self._answers[ticket] = message

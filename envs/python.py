@@ -7,7 +7,6 @@ compares, and asks a second kind of worker, which never runs programs, where onl
 """
 
 import json
-import math
 import re
 import signal
 from collections import deque
@@ -16,8 +15,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from envs.answers import Answer, decode_answer, number_of, quick_compare
-from envs.base import Outcome, Task
+from envs.answers import Answer, decode_answer, quick_compare
+from envs.base import Outcome, OutcomeKind, Task
 from envs.pool import Pool
 from envs.sandbox import judge, program
 from envs.sandbox.settings import LAYERS, PROTECTIONS, Protection, SandboxSettings
@@ -38,8 +37,9 @@ def extract_program(text: str) -> str:
 class PythonEnvironment:
     """Runs Python programs in `workers` sandboxed processes.
 
-    time_limit_s: wall-clock seconds each program gets; one that the busy host hardly let run gets 0.6 more.
-    memory_limit_mb: mebibytes a program may use beyond what the preloaded packages take.
+    time_limit_s: wall-clock seconds each program gets (at most 3600); one that the busy host hardly let run
+        gets 0.6 more.
+    memory_limit_mb: mebibytes a program may use beyond what the preloaded packages take (16 to 1048576).
     output_limit: bytes of stdout kept; a program that writes more is ended ("error").
     sandbox: "full" (raises EnvironmentFailure if this host cannot confine programs), "best" (whatever the
         host has, with a warning), "none" (trusted programs only).
@@ -55,14 +55,15 @@ class PythonEnvironment:
         sandbox: Protection = "full",
         without: Sequence[str] = (),
     ) -> None:
-        for name, number in (
-            ("workers", workers),
-            ("time_limit_s", time_limit_s),
-            ("memory_limit_mb", memory_limit_mb),
-            ("output_limit", output_limit),
+        for name, number, least, most in (
+            ("workers", workers, 1, 4096),
+            ("memory_limit_mb", memory_limit_mb, 16, 1 << 20),
+            ("output_limit", output_limit, 1, 1 << 30),
         ):
-            if not number > 0 or not math.isfinite(number):
-                raise ValueError(f"{name} must be positive and finite, not {number!r}")
+            if not isinstance(number, int) or not least <= number <= most:
+                raise ValueError(f"{name} must be a whole number from {least} to {most}, not {number!r}")
+        if not 0 < time_limit_s <= 3600:
+            raise ValueError(f"time_limit_s must be a number of seconds in (0, 3600], not {time_limit_s!r}")
         if sandbox not in PROTECTIONS:
             raise ValueError(f"sandbox must be one of {', '.join(PROTECTIONS)}, not {sandbox!r}")
         if unknown := set(without) - set(LAYERS):
@@ -158,10 +159,15 @@ class PythonEnvironment:
         equal, error = quick_compare(answer, task.answer), ""
         if equal is None:
             equal, error = self._ask_judge(answer, str(task.answer))
-        return Outcome("correct" if equal else "wrong", answer.value, output, error, seconds)
+        kind: OutcomeKind = "infrastructure" if equal is None else "correct" if equal else "wrong"
+        return Outcome(kind, answer.value, output, error, seconds)
 
-    def _ask_judge(self, answer: Answer, right: str) -> tuple[bool, str]:
-        """Whether they are the same mathematics, and why that could not be told if it could not."""
+    def _ask_judge(self, answer: Answer, right: str) -> tuple[bool | None, str]:
+        """Whether they are the same mathematics, and why that could not be told if it could not.
+
+        None if the judge was killed or failed twice. One that gives up, at its time limit or with an
+        exception, would do so again: that is the answer's doing, and the answer is not right.
+        """
         if self._judge is None:
             settings = replace(
                 self._settings,
@@ -174,21 +180,18 @@ class PythonEnvironment:
         number = None if answer.number is None else str(answer.number)
         payload = {"value": answer.text, "number": number, "answer": right}
         message = self._judge.wait(self._judge.submit(payload))
+        if _was_killed(message):
+            message = self._judge.wait(self._judge.submit(payload))
         if message["status"] == "answered":
             return _said(message["answer"]).get("equal") is True, ""
-        return False, f"the comparison with the right answer did not end well ({message['status']})"
+        failed = _was_killed(message) or message["status"] in ("infrastructure", "unconfined")
+        error = f"the comparison with the right answer did not end well ({message['status']})"
+        return None if failed else False, error
 
 
-def compare(value: str | int | float, answer: str | int | float) -> bool:
-    """Whether `value` is `answer` by the environment's rules. One-off: starts and ends a judge if LaTeX
-    needs it.
-    """
-    given = Answer(str(value), number_of(value))
-    equal = quick_compare(given, answer)
-    if equal is None:
-        with PythonEnvironment(workers=1) as environment:
-            equal, _ = environment._ask_judge(given, str(answer))
-    return equal
+def _was_killed(message: dict[str, Any]) -> bool:
+    """Whether a signal ended the child, before it answered and within its limits."""
+    return bool(message["status"] == "exited" and message["code"] < 0)
 
 
 def _said(line: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ never sees the right answer, and the parent checks every field.
 
 import contextlib
 import json
+import re
 import sys
 import types
 from decimal import Decimal
@@ -41,6 +42,10 @@ _ERROR_LIMIT = 400
 # Larger integers are described, not written out: 10**10**8 has a hundred million digits.
 _BITS_LIMIT = 40_000
 _NAME = "program"
+# "<function f at 0x7f2a…>": where an object lies differs from run to run, and outcomes must not.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+# The same inside a text that the program composed; "0x1f" or "byte at 0x1f" is its own.
+_ADDRESS_IN_TEXT = re.compile(r" at 0x[0-9a-f]{8,}(?=>)")
 # Run once before any job: SymPy imports parts of itself at first use and fills caches, which takes 40 ms.
 _WARM_UP = """
 from sympy import *
@@ -109,7 +114,7 @@ def _describe(error: BaseException) -> str:
     except Exception:  # a program's own exception class may fail to print itself
         message = ""
     name = type(error).__name__
-    text = f"{name}: {message}" if message else name
+    text = _without_addresses(f"{name}: {message}" if message else name)
     return text[:_ERROR_LIMIT] + (f" (line {line})" if line is not None else "")
 
 
@@ -127,7 +132,7 @@ def encode(value: Any) -> dict[str, str]:
     if isinstance(value, float):
         return {"kind": "float", "text": repr(float(value))}
     if isinstance(value, str):
-        return _text(value)
+        return _text(_ADDRESS_IN_TEXT.sub(" at 0x…", value))
     if isinstance(value, complex):
         return encode(value.real) if value.imag == 0 else _text(str(value).strip("()").replace("j", "i"))
     if isinstance(value, Decimal):
@@ -143,7 +148,7 @@ def encode(value: Any) -> dict[str, str]:
         return _text(", ".join(_plain(item) for item in value).join("()" if type(value) is tuple else "[]"))
     if isinstance(value, (set, frozenset)):
         return _text("\\{" + ", ".join(sorted(_plain(item) for item in value)) + "\\}")
-    return _text(str(value))
+    return _text(_without_addresses(str(value)))
 
 
 def _plain(value: Any) -> str:
@@ -155,6 +160,11 @@ def _plain(value: Any) -> str:
         numerator, denominator = (int(part, 16) for part in code["text"].split("/"))
         return f"{numerator}/{denominator}"
     return code["text"]
+
+
+def _without_addresses(text: str) -> str:
+    """For a description that Python made; it is the same in every run then."""
+    return _ADDRESS.sub(" at 0x…", text)
 
 
 def _text(text: str) -> dict[str, str]:
@@ -193,7 +203,7 @@ def _sympy(value: Any) -> dict[str, str]:
         return encode(float(value))
     if isinstance(value, (sympy.logic.boolalg.BooleanTrue, sympy.logic.boolalg.BooleanFalse)):
         return _text(str(value))
-    code = _text(sympy.latex(value))
+    code = _text(_without_addresses(sympy.latex(value)))
     if isinstance(value, sympy.Expr) and value.is_number and value.is_finite:
         number = complex(value.evalf())
         if abs(number.imag) <= 1e-12 * abs(number.real):

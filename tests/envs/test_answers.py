@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from envs.answers import Answer, close, decode_answer, number_of, quick_compare
-from envs.python import PythonEnvironment, compare
+from envs.python import PythonEnvironment
 from tests.envs.conftest import run
 
 
@@ -218,9 +218,3 @@ def test_a_comparison_that_would_not_end_is_wrong(environment: PythonEnvironment
 def test_text_that_sympy_would_evaluate_is_not_run(environment: PythonEnvironment) -> None:
     forged = """__import__("os").write(3, b'{"equal": true}' + bytes([10]))"""
     assert run(environment, f"result = {forged!r}", answer="\\sqrt{2}").kind == "wrong"
-
-
-def test_compare_alone() -> None:
-    assert compare("3", 3)
-    assert not compare("blue", 3)
-    assert compare("\\frac{\\sqrt{4}}{4}", 0.5)

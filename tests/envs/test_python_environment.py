@@ -116,6 +116,38 @@ def test_chance_is_the_same_in_every_worker(environment: PythonEnvironment) -> N
     assert len({outcome.value for outcome in environment.execute([(task, program)] * 12)}) == 1
 
 
+_WITH_ADDRESSES = {
+    "generator": "def solution():\n    yield 42",
+    "async def": "async def solution():\n    return 42",
+    "lambda": "result = lambda: 42",
+    "instance": "class Cow: pass\nresult = Cow()",
+    "bound method": "class Cow:\n    def legs(self): pass\nresult = Cow().legs",
+    "list of instances": "class Cow: pass\nresult = [Cow(), 42]",
+    "dictionary": "result = {'f': lambda: 42}",
+    "code": "result = (lambda: 42).__code__",
+    "in a text": "def solution(): return f'The answer is {solution}'",
+    "raised": "def solution(): raise ValueError(solution)",
+    "unknown key": "def solution(): return {}[solution]",
+}
+
+
+def test_outcomes_are_the_same_in_every_run() -> None:
+    """Also where a program answers or raises with an object, which Python describes by its address."""
+    programs = [(envs.Task(name, "?", 42), text) for name, text in _WITH_ADDRESSES.items()]
+    seen = []
+    for _ in range(2):
+        with PythonEnvironment(workers=1) as environment:
+            seen.append([(o.kind, o.value, o.output, o.error) for o in environment.execute(programs)])
+    assert seen[0] == seen[1]
+    assert all("0x…" in f"{value}{error}" for _, value, _, error in seen[0]), seen[0]
+
+
+@pytest.mark.parametrize("text", ["0x1f", "the byte at 0x1f", "<b> at 0x7fffffffffff"])
+def test_a_text_with_hexadecimal_digits_stays_as_it_is(environment: PythonEnvironment, text: str) -> None:
+    assert run(environment, f"result = {text!r}", answer=text).value == text
+    assert run(environment, f"result = {text!r}", answer=text).correct
+
+
 def test_full_sandbox_here(environment: PythonEnvironment) -> None:
     """This host has every layer; where one is missing the tests must not pass silently."""
     assert set(environment.layers) >= {"no_new_privs", "unprivileged", "seccomp", "landlock"}
@@ -158,7 +190,12 @@ def test_memory_limit_is_what_was_asked_for() -> None:
         {"workers": 0},
         {"time_limit_s": -1},
         {"time_limit_s": float("nan")},
+        {"time_limit_s": float("inf")},
+        {"time_limit_s": 3601},
         {"memory_limit_mb": 0},
+        {"memory_limit_mb": 15},
+        {"memory_limit_mb": 10**14},
+        {"memory_limit_mb": 64.5},
         {"output_limit": 0},
         {"sandbox": "strong"},
         {"without": ("walls",)},
