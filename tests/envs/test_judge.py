@@ -50,7 +50,7 @@ def _killing(environment: PythonEnvironment, depth: int, times: int) -> Iterator
         thread.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def judging() -> Iterator[PythonEnvironment]:
     """An environment whose judge has started."""
     with PythonEnvironment(workers=1) as environment:
