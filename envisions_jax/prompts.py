@@ -180,14 +180,6 @@ class Prompts:
         return f"{self._opened()}{self.style.lead}{body}{self.style.closing}"
 
 
-def quotes_question(task: Task, program: str) -> bool:
-    """Whether the program holds the question word for word, as PAL docstrings do.
-
-    The released code takes no math positive without it in iterations 0 to 2 (`compat="reference"`).
-    """
-    return task.question in program
-
-
 def canonical_text(program: str) -> str:
     """Line ends as \\n, no white space at line ends or around the whole; nothing that changes its meaning."""
     lines = program.replace("\r\n", "\n").replace("\r", "\n").split("\n")

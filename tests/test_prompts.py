@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import envs
-from envisions_jax.prompts import STYLES, PromptError, Prompts, quotes_question
+from envisions_jax.prompts import STYLES, PromptError, Prompts
 from envisions_jax.tasks.words import POOLS, SPLITS
 
 TASK = envs.Task("t/1", "Ann has 3 pens and buys 4 more. How many pens does Ann have?", 7)
@@ -144,11 +144,6 @@ def test_demonstrations_use_no_name_of_the_generated_problems() -> None:
     names = {name for split in SPLITS for name, _ in POOLS[split]["name"]}
     for demonstration in Prompts().demonstrations:
         assert not names & set(re.findall(r"\w+", demonstration.question))
-
-
-def test_quoting_the_question_is_seen() -> None:
-    assert quotes_question(TASK, f'def solution():\n    """{TASK.question}"""\n    return 7')
-    assert not quotes_question(TASK, "result = 3 + 4")
 
 
 def test_context_comes_before_the_question() -> None:

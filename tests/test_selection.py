@@ -27,6 +27,9 @@ from tests.trajectories import candidate
 # The tests' type checker looks at a random element of each sequence, also while hypothesis builds examples.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 
+# The selection part of `config.REFERENCE`: the released code's rules.
+REFERENCE = SelectionConfig(merge="reference", hold_back=True, dedup="global", quote_question_iterations=3)
+
 OUTCOMES = ["correct", "wrong", "error", "timeout", "invalid", "infrastructure"]
 REWARDS = [-0.5, -1.0, -2.0, -math.inf]  # Few values, so that ties are common.
 
@@ -248,7 +251,7 @@ def test_random_rank_differs_between_seeds_and_iterations() -> None:
 def test_sizes(n: int, m: int, paper: tuple[int, int], reference: tuple[int, int]) -> None:
     positives = [candidate(k=k) for k in range(n)]
     negatives = [candidate(k=100 + k, outcome="wrong") for k in range(m)]
-    for config, sizes in ((SelectionConfig(), paper), (SelectionConfig.reference(), reference)):
+    for config, sizes in ((SelectionConfig(), paper), (REFERENCE, reference)):
         single, pairs = choose(positives, negatives, config)
         assert (len(single), len(pairs)) == sizes
         if config.hold_back:  # Pairs go on where the L1 positives end.
@@ -256,13 +259,6 @@ def test_sizes(n: int, m: int, paper: tuple[int, int], reference: tuple[int, int
         else:
             assert [p for p, _ in pairs] == positives[: len(pairs)]
         assert [q for _, q in pairs] == negatives[: len(pairs)]
-
-
-def test_reference_presets() -> None:
-    math_preset, web = SelectionConfig.reference(), SelectionConfig.reference("web")
-    assert (math_preset.dedup, math_preset.quote_question_iterations, math_preset.n1) == ("global", 3, 10)
-    assert (web.dedup, web.quote_question_iterations, web.n1, web.merge) == ("none", 0, 2, "reference")
-    assert SelectionConfig.reference("logic").quote_question_iterations == 0
 
 
 def test_duplicates_first_seen_wins_within_a_task_or_across_all() -> None:
@@ -280,10 +276,10 @@ def test_duplicates_first_seen_wins_within_a_task_or_across_all() -> None:
 def test_positive_that_does_not_quote_its_question_is_a_negative_at_first() -> None:
     kept = [candidate(iteration=i, text=f"program {i}") for i in range(5)]
     kept.append(candidate(k=1, text='"""question a"""'))
-    selection = select(kept, SelectionConfig.reference(), iteration=4, seed=0, questions=QUESTIONS)
+    selection = select(kept, REFERENCE, iteration=4, seed=0, questions=QUESTIONS)
     assert (selection.positives, selection.negatives, selection.unquoted) == (3, 3, 3)
     with pytest.raises(ValueError, match="needs the question of a"):
-        select(kept, SelectionConfig.reference(), iteration=4, seed=0)
+        select(kept, REFERENCE, iteration=4, seed=0)
 
 
 def test_equal_self_rewards_rank_in_the_order_of_sight() -> None:
@@ -338,7 +334,9 @@ def test_control_gets_as_many_as_the_verdicts_would_give(
 ) -> None:
     by_verdict = select(keep(run, config, seed=0), config, iteration=2, seed=0, questions=QUESTIONS)
     control = SelectionConfig(**{**vars(config), "filter": "none"})
-    assert verdict_budget(run, control, iteration=2, questions=QUESTIONS) == by_verdict.budget
+    assert verdict_budget(run, control, iteration=2, questions=QUESTIONS) == Budget(
+        len(by_verdict.l1), len(by_verdict.l2)
+    )
     kept = keep(run, control, seed=0)
     default = select(kept, control, iteration=2, seed=0, questions=QUESTIONS)
     same_pool = select(kept, config, iteration=2, seed=0, questions=QUESTIONS)

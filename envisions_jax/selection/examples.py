@@ -43,10 +43,6 @@ class Selection:
     unusable: int = 0
     unquoted: int = 0
 
-    @property
-    def budget(self) -> Budget:
-        return Budget(l1=len(self.l1), l2=len(self.l2))
-
     def records(self) -> list[SelectedExample]:
         """For `TrajectoryStore.record_selected`."""
         single = [

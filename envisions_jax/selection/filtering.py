@@ -17,9 +17,10 @@ def filter_slot(
     The refinement wins if it is right where the exploration is wrong, or equally right with a higher
     self-reward; with merge="reference" the self-reward decides only between two right ones.
 
-        b = 0, r = -1.0 | b' = 0, r' = -0.5  →  paper: refinement (the harder negative); reference:
-        exploration b = 1, r = -1.0 | b' = 1, r' = -0.5  →  refinement
+        b = 1, r = -1.0 | b' = 1, r' = -0.5  →  refinement
         b = 1, r = -1.0 | b' = 0, r' = -0.1  →  exploration
+        b = 0, r = -1.0 | b' = 0, r' = -0.5  →  paper: refinement (the harder negative)
+                                                reference: exploration
 
     Raises ValueError if self-rewards have to be compared and one was not computed.
     """

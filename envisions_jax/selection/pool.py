@@ -57,6 +57,7 @@ def build_pools(
 
 
 def _quotes(trajectory: Trajectory, config: SelectionConfig, questions: Mapping[str, str] | None) -> bool:
+    """Whether a program holds its question word for word, as PAL docstrings do, or need not any more."""
     if trajectory.iteration >= config.quote_question_iterations:
         return True
     if questions is None or trajectory.task_id not in questions:

@@ -1,4 +1,4 @@
-"""The settings of the selection: the paper's rules, the released code's, and the ablations."""
+"""The settings of the selection: the paper's rules, the released code's (`config.REFERENCE`), ablations."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,8 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """How training examples are chosen. The defaults are the paper's; `reference` is the authors' released
-    code.
+    """How training examples are chosen. The defaults are the paper's rules.
 
     Attributes:
       n1: at most so many L1 examples per task.
@@ -18,11 +17,10 @@ class SelectionConfig:
       l2: False makes no pairs (ablation w/o L2); the L1 examples stay the same.
       merge: when a slot's exploration and refinement are both wrong, "paper" keeps the one with the higher
         self-reward, "reference" the exploration.
-      hold_back: True keeps the lowest of the selected positives out of L1 for the pairs, as the released
-      code does. dedup: one candidate per text and "task", or "global" (across tasks, first seen wins), or
-      "none". quote_question_iterations: in so many first iterations a correct program that does not quote
-      its question counts
-        as a negative (released code, math: 3).
+      hold_back: True keeps the lowest of the selected positives out of L1 for the pairs (released code).
+      dedup: one candidate per text and "task", or "global" (across tasks, first seen wins), or "none".
+      quote_question_iterations: in so many first iterations a correct program that does not quote its
+        question counts as a negative (released code, math: 3).
     """
 
     n1: int = 10
@@ -45,14 +43,6 @@ class SelectionConfig:
         _check("dedup", self.dedup, self.dedup in ("task", "global", "none"), "task, global or none")
         quoting = self.quote_question_iterations
         _check("quote_question_iterations", quoting, quoting >= 0, "at least 0")
-
-    @classmethod
-    def reference(cls, domain: Literal["math", "logic", "web"] = "math") -> "SelectionConfig":
-        """The released code's rules."""
-        if domain == "web":
-            return cls(n1=2, merge="reference", hold_back=True, dedup="none")
-        quoting = 3 if domain == "math" else 0
-        return cls(merge="reference", hold_back=True, dedup="global", quote_question_iterations=quoting)
 
 
 def _check(name: str, value: object, holds: bool, expected: str) -> None:

@@ -23,7 +23,6 @@ from envisions_jax.store.errors import (
 from envisions_jax.store.records import (
     EvaluationResult,
     SelectedExample,
-    SelfReward,
     Shard,
     StoredTask,
     Trajectory,
@@ -36,7 +35,6 @@ __all__ = [
     "SCHEMA_VERSION",
     "EvaluationResult",
     "SelectedExample",
-    "SelfReward",
     "Shard",
     "StoreConfigError",
     "StoreConflictError",

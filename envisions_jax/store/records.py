@@ -94,18 +94,6 @@ class Trajectory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfReward:
-    """A self-reward computed after the trajectory was stored: mean log-prob under the task prompt (nats per
-    token)."""
-
-    trajectory_id: str
-    self_reward: float
-
-    def __post_init__(self) -> None:
-        check_log_prob("self_reward", self.self_reward)
-
-
-@dataclass(frozen=True, kw_only=True)
 class StoredTask:
     """A task as the store remembers it, so that a report needs no data set. `position` is its order in its
     split."""

@@ -1,5 +1,4 @@
-"""Between records and table rows: exact both ways (floats as they are, values as JSON, tokens as
-little-endian uint32)."""
+"""Between records and table rows, exact both ways: floats as they are, values as JSON, tokens as uint32."""
 
 import json
 import struct
@@ -14,7 +13,6 @@ from envs import Task
 DUMP_ORDER = {
     "tasks": "split, position",
     "trajectories": "iteration, stage, task_id, k",
-    "self_rewards": "trajectory_id",
     "kept": "iteration, task_id, k",
     "selected": "iteration, kind, position",
     "evaluations": "iteration, test_set, prompt, task_id",
@@ -32,6 +30,7 @@ _TRAJECTORY_COLUMNS = [
     "outcome",
     "value",
     "error",
+    "self_reward",
     "log_prob_sum",
     "finish_reason",
     "seed",
@@ -41,8 +40,7 @@ _TRAJECTORY_COLUMNS = [
 
 
 def storable(text: str) -> str:
-    """`text` with lone surrogates (undecodable bytes in a program's output) spelled out, as SQLite holds
-    UTF-8 only."""
+    """`text` with lone surrogates (undecodable output of a program) spelled out: SQLite holds UTF-8 only."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -100,13 +98,10 @@ def trajectory_row(trajectory: Trajectory, now: float) -> dict[str, object]:
 def select_trajectories(
     tokens: bool, source: str, where: str, order: str = "t.iteration, t.stage, p.position, t.task_id, t.k"
 ) -> str:
-    """The query for `Trajectory` rows; `source` must call the trajectories table t. "explore" < "refine" by
-    luck."""
+    """The query for `Trajectory` rows; `source` calls the table t. By luck "explore" < "refine"."""
     columns = ", ".join(f"t.{name}" for name in _TRAJECTORY_COLUMNS)
     return (
-        f"SELECT {columns}, {'t.tokens' if tokens else 'NULL'} AS tokens, "
-        "COALESCE(t.self_reward, s.self_reward) AS self_reward "
-        f"FROM {source} LEFT JOIN self_rewards s ON s.trajectory_id=t.id "
+        f"SELECT {columns}, {'t.tokens' if tokens else 'NULL'} AS tokens FROM {source} "
         f"LEFT JOIN tasks p ON p.split='train' AND p.id=t.task_id WHERE {where} ORDER BY {order}"
     )
 

@@ -1,5 +1,4 @@
-"""Tables of the trajectory store, and opening a file safely: never write to a store that is not ours to
-write."""
+"""Tables of the trajectory store, and opening a file safely: never write to what is not ours to write."""
 
 import fcntl
 import hashlib
@@ -25,17 +24,18 @@ SCHEMA_VERSION = 1
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE tasks (
-    split TEXT NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL, question TEXT NOT NULL, answer TEXT
-    NOT NULL, context TEXT NOT NULL, meta TEXT NOT NULL,
+    split TEXT NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL,
+    question TEXT NOT NULL, answer TEXT NOT NULL, context TEXT NOT NULL, meta TEXT NOT NULL,
     PRIMARY KEY (split, id)) WITHOUT ROWID;
 CREATE TABLE trajectories (
-    id TEXT PRIMARY KEY, iteration INTEGER NOT NULL, stage TEXT NOT NULL, task_id TEXT NOT NULL, k INTEGER
-    NOT NULL, text TEXT NOT NULL, completion TEXT NOT NULL, tokens BLOB NOT NULL, num_tokens INTEGER NOT NULL,
-    outcome TEXT NOT NULL, value TEXT NOT NULL, error TEXT NOT NULL, self_reward REAL, log_prob_sum REAL,
-    finish_reason TEXT NOT NULL, seed INTEGER NOT NULL, parent TEXT, time REAL NOT NULL,
+    id TEXT PRIMARY KEY,
+    iteration INTEGER NOT NULL, stage TEXT NOT NULL, task_id TEXT NOT NULL, k INTEGER NOT NULL,
+    text TEXT NOT NULL, completion TEXT NOT NULL, tokens BLOB NOT NULL, num_tokens INTEGER NOT NULL,
+    outcome TEXT NOT NULL, value TEXT NOT NULL, error TEXT NOT NULL,
+    self_reward REAL, log_prob_sum REAL, finish_reason TEXT NOT NULL,
+    seed INTEGER NOT NULL, parent TEXT, time REAL NOT NULL,
     UNIQUE (iteration, stage, task_id, k));
-CREATE TABLE self_rewards (trajectory_id TEXT PRIMARY KEY, self_reward REAL NOT NULL, time REAL NOT NULL)
-WITHOUT ROWID; CREATE TABLE kept (
+CREATE TABLE kept (
     iteration INTEGER NOT NULL, task_id TEXT NOT NULL, k INTEGER NOT NULL, trajectory_id TEXT NOT NULL,
     PRIMARY KEY (iteration, task_id, k)) WITHOUT ROWID;
 CREATE TABLE selected (
@@ -44,8 +44,8 @@ CREATE TABLE selected (
     PRIMARY KEY (iteration, kind, position)) WITHOUT ROWID;
 CREATE TABLE evaluations (
     iteration INTEGER NOT NULL, test_set TEXT NOT NULL, prompt TEXT NOT NULL, task_id TEXT NOT NULL,
-    program TEXT NOT NULL, completion TEXT NOT NULL, outcome TEXT NOT NULL, value TEXT NOT NULL, error TEXT
-    NOT NULL, time REAL NOT NULL,
+    program TEXT NOT NULL, completion TEXT NOT NULL,
+    outcome TEXT NOT NULL, value TEXT NOT NULL, error TEXT NOT NULL, time REAL NOT NULL,
     PRIMARY KEY (iteration, test_set, prompt, task_id)) WITHOUT ROWID;
 CREATE TABLE progress (
     iteration INTEGER NOT NULL, stage TEXT NOT NULL, shard INTEGER NOT NULL, time REAL NOT NULL,
@@ -54,8 +54,7 @@ CREATE TABLE progress (
 
 
 def fingerprint(config: Mapping[str, object]) -> str:
-    """Short hash of a JSON-able configuration; independent of key order. Raises TypeError on values JSON
-    cannot hold."""
+    """Short hash of a configuration, whatever its key order. Raises TypeError on what JSON cannot hold."""
     return hashlib.sha256(canonical_json(config).encode()).hexdigest()[:16]
 
 

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from envisions_jax.store import rows
 from envisions_jax.store.database import Database
-from envisions_jax.store.errors import StoreConflictError, StoreError
+from envisions_jax.store.errors import StoreError
 from envisions_jax.store.records import (
     EvaluationResult,
     SelectedExample,
-    SelfReward,
     Shard,
     StoredTask,
     Trajectory,
@@ -21,9 +20,9 @@ _WHOLE_STAGE = -1  # `shard` of the progress row that says a stage is finished.
 
 
 class TrajectoryStore(Database):
-    """SQLite file of one run. Every `add_…`/`record_…` call is one transaction, and may be repeated:
+    """SQLite file of one run. Every `add_…`/`record_…` call is one transaction, and may be repeated.
 
-    a record that is already there with the same content (times aside) is left alone, one with another
+    A record that is already there with the same content (times aside) is left alone, one with another
     content raises `StoreConflictError`, because a resumed run has to repeat itself exactly. One process
     writes at a time; any number read (`read_only=True`), also during a run. Methods may be called from
     several threads.
@@ -31,16 +30,14 @@ class TrajectoryStore(Database):
     Args:
       path: the file; created, with its folder, if missing (not when read only).
       config: JSON-able settings that identify the run. Kept in a new store; an existing store with other
-      settings
-        raises `StoreConfigError` naming the keys. Leave out what may change on resume (paths, progress bars).
+        settings raises `StoreConfigError` naming the keys. Leave out what may change on resume.
       busy_timeout_s: how long to wait for another process's transaction.
     """
 
     # ---- Writing -------------------------------------------------------------------------------------------
 
     def add_tasks(self, split: str, tasks: Iterable[Task]) -> None:
-        """Remembers the tasks of `split` ("train", or the name of a test set) in order; later calls
-        append."""
+        """Remembers the tasks of `split` ("train", or a test set's name) in order; later calls append."""
         with self._transaction():
             position = self._one("SELECT count(*) FROM tasks WHERE split=?", split)
             for task in tasks:
@@ -54,23 +51,6 @@ class TrajectoryStore(Database):
                 if shard is not None and (trajectory.iteration, trajectory.stage) != shard[:2]:
                     raise StoreError(f"{self.path}: {trajectory.id} does not belong to {shard}")
                 self._insert("trajectories", rows.trajectory_row(trajectory, time.time()), key=("id",))
-            self._mark(shard)
-
-    def add_self_rewards(self, rewards: Iterable[SelfReward], *, shard: Shard | None = None) -> None:
-        """Adds self-rewards to stored trajectories that have none yet. Raises StoreError on an unknown
-        trajectory."""
-        with self._transaction():
-            for reward in rewards:
-                name = reward.trajectory_id
-                known = self._rows("SELECT self_reward FROM trajectories WHERE id=?", name)
-                if not known:
-                    raise StoreError(
-                        f"{self.path}: self-reward for {name}, which is not stored; add it first"
-                    )
-                if known[0][0] is not None:
-                    raise StoreConflictError(f"{self.path}: {name} was stored with its self-reward")
-                row = {"trajectory_id": name, "self_reward": float(reward.self_reward), "time": time.time()}
-                self._insert("self_rewards", row, key=("trajectory_id",))
             self._mark(shard)
 
     def record_kept(self, iteration: int, kept: Iterable[Trajectory]) -> None:
@@ -102,7 +82,7 @@ class TrajectoryStore(Database):
             self._mark(shard)
 
     def mark_done(self, iteration: int, stage: str) -> None:
-        """Says that a whole stage ("explore", "refine", "score", "train", "evaluate", …) is finished."""
+        """Says that a whole stage ("explore", "refine", …) is finished."""
         with self._transaction():
             self._mark(Shard(iteration, stage, _WHOLE_STAGE))
 
@@ -116,17 +96,9 @@ class TrajectoryStore(Database):
         query = "SELECT shard FROM progress WHERE iteration=? AND stage=? AND shard>=0"
         return {row[0] for row in self._rows(query, iteration, stage)}
 
-    def present(self, iteration: int, stage: str) -> set[tuple[str, int]]:
-        """The (task id, k) whose trajectory is stored: what a resumed stage need not do again."""
-        query = "SELECT task_id, k FROM trajectories WHERE iteration=? AND stage=?"
-        return {(row[0], row[1]) for row in self._rows(query, iteration, stage)}
-
     def tasks(self, split: str) -> list[StoredTask]:
         query = "SELECT * FROM tasks WHERE split=? ORDER BY position"
         return [rows.to_task(row) for row in self._dicts(query, split)]
-
-    def splits(self) -> list[str]:
-        return [row[0] for row in self._rows("SELECT DISTINCT split FROM tasks ORDER BY split")]
 
     def trajectories(
         self,
@@ -177,15 +149,8 @@ class TrajectoryStore(Database):
         )
         return [rows.to_evaluation(row) for row in self._dicts(query, iteration, test_set, prompt)]
 
-    def iterations(self) -> list[int]:
-        """The iterations that have trajectories, in order."""
-        return [
-            row[0] for row in self._rows("SELECT DISTINCT iteration FROM trajectories ORDER BY iteration")
-        ]
-
     def solved(self, iteration: int, *, after_refinement: bool = True) -> set[str]:
-        """Ids of the tasks with a correct trajectory in `iteration`; by explorations alone if not after
-        refinement."""
+        """Ids of the tasks solved in `iteration`; by explorations alone if not `after_refinement`."""
         query = "SELECT DISTINCT task_id FROM trajectories WHERE iteration=? AND outcome='correct'"
         if not after_refinement:
             query += " AND stage='explore'"
@@ -194,9 +159,9 @@ class TrajectoryStore(Database):
     # ---- Comparing runs ------------------------------------------------------------------------------------
 
     def dump(self) -> Iterator[tuple[object, ...]]:
-        """Everything the run decided, as tuples in canonical order, without times, shards and settings:
+        """Everything the run decided, as tuples in canonical order, without times, shards and settings.
 
-        a resumed run and an uninterrupted one give the same dump, bit for bit.
+        A resumed run and an uninterrupted one give the same dump, bit for bit.
         """
         for table, key in rows.DUMP_ORDER.items():
             where = f"shard={_WHOLE_STAGE}" if table == "progress" else "1"

@@ -1,4 +1,4 @@
-"""Drawn tokens against the distribution they should come from (issue: sampled = softmax, by chi-square)."""
+"""Drawn tokens against the distribution they should come from, the softmax, by chi-square."""
 
 from __future__ import annotations
 

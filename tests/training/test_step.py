@@ -1,4 +1,4 @@
-"""One step against PyTorch, and proof that examples in one row do not see each other (issue: Done-when 6)."""
+"""One step against PyTorch, and proof that examples in one row do not see each other."""
 
 from pathlib import Path
 from typing import Any
