@@ -8,6 +8,7 @@ project is none of these and keeps its traceback.
 
 import errno
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
@@ -17,6 +18,13 @@ from envisions_jax.config import Config, check_key, from_config_dict
 from envisions_jax.config_rules import ConfigError
 
 Program = Callable[[Config, flags.FlagValues], int]
+
+
+# What the file system refuses to any program; with a path, there is nothing to mend in this one.
+_OF_THE_MACHINE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE}
+    | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+)
 
 
 class RunError(RuntimeError):
@@ -41,9 +49,11 @@ def guard(program: Callable[[], int]) -> int:
     except RunError as error:
         return fail(error, 1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return fail(f"{error}: make room on the disk, then run the same command again to go on", 1)
+        if error.errno not in _OF_THE_MACHINE or not error.filename:
             raise
-        return fail(f"{error}: make room on the disk, then run the same command again to go on", 1)
+        return fail(f"{error.filename}: {error.strerror}; when that is mended, run the same command again", 1)
 
 
 def fail(problem: object, code: int) -> int:
@@ -61,6 +71,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise flags.Error(f"unexpected argument {rest[1]!r}")
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         sys.exit(fail(_last_line(error), 2))
+    except Exception as error:  # a config file is the user's program: it runs here and may raise anything
+        sys.exit(fail(f"--config: {_origin(error)}{type(error).__name__}: {_last_line(error)}", 2))
     verbosity = flags.FLAGS["verbosity"]
     if verbosity.using_default_value:  # or absl makes it INFO, and Orbax tells its life
         verbosity.value, verbosity.using_default_value = logging.WARNING, False
@@ -77,13 +89,16 @@ def _check_overrides(argv: Sequence[str]) -> None:
 
 def _config() -> Config:
     """The validated config of `--config`. Raises ConfigError."""
-    if flags.FLAGS.config is None:
+    if not flags.FLAGS["config"].present:
         raise ConfigError("say what to run: --config=configs/quickstart.py")
     try:
-        config = flags.FLAGS.config.to_dict()
+        plain = flags.FLAGS.config.to_dict()
     except OSError as error:  # ml_collections reports a missing file only when the config is first used
         raise ConfigError(_last_line(error)) from error
-    return from_config_dict(config)
+    except AttributeError as error:
+        kind = type(flags.FLAGS.config).__name__
+        raise ConfigError(f"--config: get_config() gave {kind}, must give a ConfigDict") from error
+    return from_config_dict(plain)
 
 
 def _last_line(error: Exception) -> str:
@@ -92,3 +107,11 @@ def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
     return last.removeprefix(f"{ConfigError.__module__}.{ConfigError.__name__}: ")
+
+
+def _origin(error: Exception) -> str:
+    """Where it was raised, "configs/mine.py, line 12: "; a SyntaxError says that itself."""
+    if isinstance(error, SyntaxError):
+        return ""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}, line {last.lineno}: "

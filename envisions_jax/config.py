@@ -61,6 +61,8 @@ class EnvConfig:
     workers: int = 2
     time_limit_s: float = 2.0
     memory_limit_mb: int = 512
+    # "full" refuses a host that cannot confine programs, "best" takes what there is, "none" trusts them
+    sandbox: Literal["full", "best", "none"] = "full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,8 @@ UNESSENTIAL = frozenset(
     | {"checkpoint.export"}
 )
 
-# Where the released code differs from the paper.
+# Where the released code differs from the paper. `compat="reference"` sets these, and takes the authors'
+# labels of MATH, faults included (`envisions_jax.tasks`).
 REFERENCE = {
     "selection.merge": "reference",
     "selection.hold_back": True,
@@ -169,9 +172,20 @@ def from_config_dict(config_dict: ConfigDict | Mapping[str, Any]) -> Config:
     plain = config_dict.to_dict() if isinstance(config_dict, ConfigDict) else dict(config_dict)
     config = _typed(Config, plain, "")
     if config.compat == "reference":
+        _check_reference(flatten(config))
         config = with_values(config, REFERENCE)
     validate(flatten(config))
     return config
+
+
+def _check_reference(flat: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a key that says neither its default nor what the preset would make of it."""
+    default = flatten(Config())
+    for key, value in REFERENCE.items():
+        if flat[key] not in (default[key], value):
+            raise ConfigError(
+                f"{key}={flat[key]!r}: compat='reference' sets it to {value!r}; leave one of the two out"
+            )
 
 
 def check_key(key: str, value: Any) -> None:

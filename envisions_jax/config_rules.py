@@ -5,8 +5,13 @@ the key as the user would set it. Rules that need the model or the prompts (is a
 context?) are checked where those are first known, in `main` and `loop`.
 """
 
+import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
+
+from envisions_jax.demonstrations import MATH_DEMONSTRATIONS
+from envisions_jax.tasks import NAMES
 
 
 class ConfigError(ValueError):
@@ -14,7 +19,7 @@ class ConfigError(ValueError):
 
 
 _AT_LEAST_ONE = (
-    *("model.context", "env.workers", "env.memory_limit_mb", "sampler.k", "sampler.max_new_tokens"),
+    *("model.context", "env.workers", "sampler.k", "sampler.max_new_tokens"),
     *("sampler.shard_tasks", "train.batch_size", "train.epochs", "train.row_length", "train.rows"),
     *("eval.beams", "eval.max_new_tokens", "eval.shard_tasks", "loop.iterations", "checkpoint.keep"),
 )
@@ -22,18 +27,26 @@ _NOT_NEGATIVE = (
     *("seed", "tasks.train_size", "tasks.test_size", "tasks.seed", "prompt.shots"),
     *("sampler.slots", "train.weight_decay", "checkpoint.every_steps"),
 )
-_POSITIVE = ("env.time_limit_s", "sampler.temperature", "train.learning_rate", "train.clip_norm")
+_POSITIVE = ("sampler.temperature", "train.learning_rate", "train.clip_norm")
 
 
 def validate(flat: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a value or a combination that cannot work."""
     for key in _AT_LEAST_ONE:
         _require(flat[key] >= 1, flat, key, "must be at least 1")
-    for key in _NOT_NEGATIVE:
-        _require(flat[key] >= 0, flat, key, "must not be negative")
     for key in _POSITIVE:
         _require(0 < flat[key] < float("inf"), flat, key, "must be a positive number")
-    _require(flat["seed"] < 2**31, flat, "seed", "must be below 2^31")
+    for key in flat:
+        _require(_is_finite(flat[key]), flat, key, "must be a finite number")
+    for key in _NOT_NEGATIVE:
+        _require(flat[key] >= 0, flat, key, "must not be negative")
+    for key in ("seed", "tasks.seed"):
+        _require(flat[key] < 2**31, flat, key, "must be below 2^31")
+    megabytes, seconds = flat["env.memory_limit_mb"], flat["env.time_limit_s"]
+    _require(16 <= megabytes <= 2**20, flat, "env.memory_limit_mb", "must be from 16 to 1048576 (1 TiB)")
+    _require(0 < seconds <= 3600, flat, "env.time_limit_s", "must be a positive number, at most 3600")
+    most = len(MATH_DEMONSTRATIONS)
+    _require(flat["prompt.shots"] <= most, flat, "prompt.shots", f"there are {most} demonstrations")
     _require(0 < flat["sampler.top_p"] <= 1, flat, "sampler.top_p", "must be in (0, 1]")
     _require(0 <= flat["train.warmup_ratio"] < 1, flat, "train.warmup_ratio", "must be in [0, 1)")
     _validate_tasks(flat)
@@ -46,12 +59,27 @@ def _validate_tasks(flat: Mapping[str, Any]) -> None:
     _require(len(flat["tasks.train"]) > 0, flat, "tasks.train", "name at least one data set")
     for split in ("train", "test"):
         names = flat[f"tasks.{split}"]
+        for name in names:
+            _check_data_set(flat, f"tasks.{split}", name)
         _require(len(set(names)) == len(names), flat, f"tasks.{split}", "names a data set twice")
         sized = flat[f"tasks.{split}_size"] > 0 or "generated" not in {n.partition(":")[0] for n in names}
         _require(sized, flat, f"tasks.{split}_size", "the task generator needs to know how many to make")
     steps = flat["tasks.steps"]
     good = 1 <= len(steps) <= 4 and all(0 <= share < float("inf") for share in steps) and sum(steps) > 0
     _require(good, flat, "tasks.steps", "give 1 to 4 shares, not negative, not all zero")
+
+
+def _check_data_set(flat: Mapping[str, Any], key: str, name: str) -> None:
+    plain = name.partition(":")[0]
+    near = difflib.get_close_matches(plain, NAMES, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(NAMES)}"
+    _require(plain in NAMES, flat, key, f"no data set is called {plain!r}; {hint}")
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _validate_lengths(flat: Mapping[str, Any]) -> None:

@@ -8,20 +8,21 @@ folder or id, a GGUF file, an alias. Decoding is the config's (`eval.*`), determ
 """
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from envisions_jax import command_line, tasks
+from envisions_jax import command_line
 from envisions_jax.command_line import RunError
-from envisions_jax.config import Config, with_values
-from envisions_jax.config_rules import ConfigError
+from envisions_jax.config import Config, flatten, with_values
+from envisions_jax.config_rules import ConfigError, validate
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import PromptError, Prompts
 from envisions_jax.summary import percent
 from envisions_jax.task_sets import test_tasks
-from envisions_jax.workdir import WorkDir, write_atomically
+from envisions_jax.workdir import WorkDir, read_config, write_atomically
 from envs import Task
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ def main(config: Config, values: flags.FlagValues) -> int:
     """The exit code of an evaluation."""
     if not values.checkpoint:
         raise ConfigError("say what to evaluate: --checkpoint=base, or a run's work directory, or a model")
-    names = tuple(values.tasks) or config.tasks.test
-    for name in names:
-        if name.partition(":")[0] not in tasks.NAMES:
-            raise ConfigError(f"tasks={name!r}: choose from {', '.join(tasks.NAMES)}")
-    config = with_values(config, {"tasks.test": names})
+    config = with_values(config, {"tasks.test": tuple(values.tasks) or config.tasks.test})
+    validate(flatten(config))
+    run = find_run(config, values.checkpoint)
+    output = Path(values.output or _default_output(run, values.shots))
+    _check_output(output)
     sets = test_tasks(config)
     prompts = Prompts(config.prompt.style)
     try:
@@ -48,34 +49,50 @@ def main(config: Config, values: flags.FlagValues) -> int:
     from envisions_jax.rooms import speaking_errors
 
     with speaking_errors():
-        policy = open_checkpoint(config, values.checkpoint)
+        policy = open_checkpoint(config, values.checkpoint, run)
         by_set = evaluate_sets(config, policy, prompts, sets, values.shots)
     report = {"checkpoint": values.checkpoint, "shots": values.shots, "sets": by_set}
-    output = Path(values.output or _default_output(values.checkpoint, values.shots))
     try:
         write_atomically(output, json.dumps(report, indent=1) + "\n")
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:
         raise RunError(f"output={output}: cannot be written ({error.strerror})") from error
     Reporter().line(f"written to {output}")
     return 0
 
 
-def open_checkpoint(config: Config, checkpoint: str) -> "Policy":
+def find_run(config: Config, checkpoint: str) -> WorkDir | None:
+    """The run that `checkpoint` is the work directory of; None for the base model and any other model.
+
+    Raises ConfigError if that run is of another base model or prompt style than `config`.
+    """
+    workdir = WorkDir(Path(checkpoint))
+    if checkpoint == "base" or not workdir.store.exists():
+        return None
+    theirs, ours = read_config(workdir), flatten(config)
+    for key in ("model.path", "prompt.style"):
+        if theirs.get(key) != ours[key]:
+            raise ConfigError(
+                f"checkpoint={checkpoint!r}: is a run with {key}={theirs.get(key)!r}, --config has "
+                f"{ours[key]!r}; give the config of that run"
+            )
+    return workdir
+
+
+def open_checkpoint(config: Config, checkpoint: str, run: WorkDir | None) -> "Policy":
     """The policy that `checkpoint` names. Raises ConfigError for a run without a policy."""
     from envisions_jax.rooms import open_policy
     from envisions_jax.training import has_params, restore_params
 
-    if checkpoint == "base":
-        return open_policy(config)
-    workdir = WorkDir(Path(checkpoint))
-    if not workdir.store.exists():
-        return open_policy(with_values(config, {"model.path": checkpoint}))
-    if workdir.final.exists():
-        return open_policy(with_values(config, {"model.path": str(workdir.final)}))
-    for iteration in reversed(range(config.loop.iterations)):
-        if has_params(workdir.policy(iteration)):
+    if run is None:
+        return open_policy(
+            config if checkpoint == "base" else with_values(config, {"model.path": checkpoint})
+        )
+    if run.final.exists():
+        return open_policy(with_values(config, {"model.path": str(run.final)}))
+    for iteration in run.policies():
+        if has_params(run.policy(iteration)):
             base = open_policy(config)
-            params, _ = restore_params(workdir.policy(iteration), base.params)
+            params, _ = restore_params(run.policy(iteration), base.params)
             return base.with_params(params)
     raise ConfigError(f"checkpoint={checkpoint!r}: is a run that has not trained a policy yet")
 
@@ -109,10 +126,20 @@ def evaluate_sets(
     return report
 
 
-def _default_output(checkpoint: str, shots: int) -> Path:
+def _default_output(run: WorkDir | None, shots: int) -> Path:
     """Beside the run that was evaluated, or here."""
     name = f"evaluation-{shots}shot.json"
-    return Path(checkpoint) / name if WorkDir(Path(checkpoint)).store.exists() else Path(name)
+    return run.root / name if run else Path(name)
+
+
+def _check_output(output: Path) -> None:
+    """Raise ConfigError, before anything is computed, if the report could not be written."""
+    if output.is_dir():
+        raise ConfigError(f"output={output}: is a folder; name a file")
+    if not output.parent.is_dir():
+        raise ConfigError(f"output={output}: there is no folder {output.parent}; make it first")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"output={output}: {output.parent} cannot be written; choose another")
 
 
 def _define_flags() -> None:

@@ -12,6 +12,7 @@ from envisions_jax.metrics import iteration_metrics
 from envisions_jax.stages.candidates import explore, refine
 from envisions_jax.stages.evaluation import BASE, evaluate
 from envisions_jax.stages.learning import (
+    export_final,
     forget_old_policies,
     make_trainer,
     policy_of,
@@ -38,6 +39,7 @@ def run_loop(run: Run) -> None:
 
     for iteration in range(run.config.loop.iterations):
         if run.store.is_done(iteration, "iteration"):
+            forget_old_policies(run, iteration)  # again: the kill may have come before it
             continue
 
         # ---- 1, 2, 4. Explore: K candidates a task from theta_i; execute; self-reward ------------
@@ -76,5 +78,4 @@ def run_loop(run: Run) -> None:
         forget_old_policies(run, iteration)
 
     # ---- The last policy, as a folder that other programs load -----------------------------------
-    if run.config.checkpoint.export and not run.workdir.final.exists():
-        policy_of(run, run.config.loop.iterations - 1).save_pretrained(run.workdir.final)
+    export_final(run)

@@ -14,15 +14,17 @@ from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import PromptError, Prompts
-from envisions_jax.task_sets import test_tasks, train_tasks
-from envisions_jax.workdir import WorkDir, check_workdir, create_workdir
+from envisions_jax.task_sets import check_sets, test_tasks, train_sets
+from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity
 from envs import Task
 
 
 def main(config: Config, values: flags.FlagValues) -> int:
     """The exit code of a whole run."""
     workdir = check_workdir(values.workdir or f"runs/{config.name}", config)
-    train, tests = train_tasks(config), test_tasks(config)
+    sets, tests = train_sets(config), test_tasks(config)
+    check_sets(sets, tests)
+    train = [task for group in sets.values() for task in group]
     reporter = Reporter(bars=config.progress)
     count = sum(map(len, tests.values()))
     reporter.line(f"{config.name}: {len(train)} tasks to train on, {count} to test on, in {workdir.root}")
@@ -44,19 +46,22 @@ def execute(
     from envisions_jax.memory import peak_memory_gib
     from envisions_jax.metrics import MetricsWriter, read_metrics
     from envisions_jax.rooms import open_environment, open_policy
-    from envisions_jax.stages.run import Run, check_lengths
+    from envisions_jax.stages.run import Run, check_ending, check_lengths
     from envisions_jax.store import TrajectoryStore
     from envisions_jax.summary import final_table
 
     base, prompts = open_policy(config), Prompts(config.prompt.style)
+    check_ending(base)
     try:
         everything = [task for group in tests.values() for task in group]
         shots = config.prompt.shots if config.eval.base else 0
         check_lengths(config, base, prompts, train, everything, shots)
     except PromptError as error:
         raise ConfigError(f"prompt.shots={config.prompt.shots}: {error}") from error
-    create_workdir(workdir, config)
     with ExitStack() as stack:
+        # The store refuses another run's lock and a newer version: open it before anything is written.
+        store = stack.enter_context(TrajectoryStore(workdir.store, config=identity(config)))
+        create_workdir(workdir, config)
         run = Run(
             config=config,
             workdir=workdir,
@@ -65,7 +70,7 @@ def execute(
             environment=stack.enter_context(open_environment(config)),
             train_tasks=train,
             test_sets=tests,
-            store=stack.enter_context(TrajectoryStore(workdir.store)),
+            store=store,
             metrics=stack.enter_context(MetricsWriter(workdir.root, tensorboard=config.tensorboard)),
             clock=Clock(workdir.times),
             reporter=reporter,

@@ -47,4 +47,5 @@ def open_environment(config: Config) -> envs.Environment:
         workers=settings.workers,
         time_limit_s=settings.time_limit_s,
         memory_limit_mb=settings.memory_limit_mb,
+        sandbox=settings.sandbox,
     )

@@ -1,14 +1,22 @@
-"""The tasks of a run, as its config wants them. No JAX."""
+"""The tasks of a run, as its config wants them, and that training and test sets go together. No JAX."""
+
+from collections.abc import Mapping, Sequence
 
 from envisions_jax import tasks
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
+from envisions_jax.config_rules import ConfigError
 from envs import Task
+
+
+def train_sets(config: Config) -> dict[str, list[Task]]:
+    """Tasks to train on, by data set as the config names it. Raises RunError."""
+    return {name: load_set(config, name, "train") for name in config.tasks.train}
 
 
 def train_tasks(config: Config) -> list[Task]:
     """Tasks to train on, of all data sets together. Raises RunError."""
-    return [task for name in config.tasks.train for task in load_set(config, name, "train")]
+    return [task for group in train_sets(config).values() for task in group]
 
 
 def test_tasks(config: Config) -> dict[str, list[Task]]:
@@ -33,3 +41,32 @@ def load_set(config: Config, name: str, split: str) -> list[Task]:
         return tasks.load(name, split, path, size or None, settings.seed, **options)
     except tasks.TaskError as error:
         raise RunError(str(error)) from error
+
+
+def check_sets(train: Mapping[str, Sequence[Task]], tests: Mapping[str, Sequence[Task]]) -> None:
+    """Raise ConfigError if a task is trained on twice or also tested on, or if one id means two tasks.
+
+    A question that a published set has twice under two ids, once in its training and once in its test split,
+    is the set's own affair; the same question in two sets is refused.
+    """
+    owners: dict[str, str] = {}
+    for name, group in train.items():
+        for task in group:
+            if task.id in owners:
+                raise ConfigError(f"tasks.train: id {task.id} is in {owners[task.id]} and again in {name}")
+            owners[task.id] = name
+    trained: dict[tuple[str, str], list[str]] = {}
+    for task in (task for group in train.values() for task in group):
+        trained.setdefault((task.context, task.question), []).append(task.id)
+    for name, group in tests.items():
+        for task in group:
+            for other in trained.get((task.context, task.question), ()):
+                if other == task.id or _data_set(owners[other]) != _data_set(name):
+                    raise ConfigError(
+                        f"tasks.test: {task.id} of {name} is also trained on, as {other} of {owners[other]}; "
+                        "test on another set or split"
+                    )
+
+
+def _data_set(name: str) -> str:
+    return name.partition(":")[0]

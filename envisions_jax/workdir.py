@@ -45,11 +45,6 @@ class WorkDir:
         return self.root / "metrics.jsonl"
 
     @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's event files."""
-        return self.root / "tensorboard"
-
-    @property
     def times(self) -> Path:
         """Seconds by iteration and stage."""
         return self.root / "times.json"
@@ -63,6 +58,11 @@ class WorkDir:
         """Weights of the policy trained in one iteration."""
         return self.root / "checkpoints" / f"policy-{iteration}"
 
+    def policies(self) -> list[int]:
+        """The iterations of which there is a policy folder, newest first; it may be half written."""
+        names = (path.name.removeprefix("policy-") for path in self.root.glob("checkpoints/policy-*"))
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
     def training(self, iteration: int) -> Path:
         """Checkpoints inside the training of one iteration."""
         return self.root / "checkpoints" / f"train-{iteration}"
@@ -74,17 +74,24 @@ def check_workdir(root: str | Path, config: Config) -> WorkDir:
     Raises `ConfigError` if it belongs to another config, was written by a newer version or is not a run.
     """
     workdir = WorkDir(Path(root))
-    if workdir.config.exists():
-        _check_same(read_config(workdir), config, workdir)
-    elif workdir.root.is_dir() and any(workdir.root.iterdir()):
-        raise ConfigError(f"workdir={root}: is not empty and not a run (no config.json); choose another")
-    elif workdir.root.exists() and not workdir.root.is_dir():
-        raise ConfigError(f"workdir={root}: is a file; choose a folder")
+    try:
+        if workdir.config.exists():
+            _check_same(read_config(workdir), config, workdir)
+        elif workdir.root.is_dir() and any(not _is_start(path) for path in workdir.root.iterdir()):
+            raise ConfigError(f"workdir={root}: is not empty and not a run (no config.json); choose another")
+        elif workdir.root.exists() and not workdir.root.is_dir():
+            raise ConfigError(f"workdir={root}: is a file; choose a folder")
+        _check_writable(workdir.root)
+    except OSError as error:
+        raise ConfigError(f"workdir={root}: cannot be used ({error.strerror}); choose another") from error
     return workdir
 
 
 def create_workdir(workdir: WorkDir, config: Config) -> None:
-    """Make the directory and say whose it is. Raises `ConfigError` where it cannot be made."""
+    """Make the directory and say whose it is. Raises `ConfigError` where it cannot be made.
+
+    A run calls this when it holds the store's lock, so that no other run writes here at the same time.
+    """
     record = {"schema": SCHEMA, "config": flatten(config)}
     try:
         workdir.root.mkdir(parents=True, exist_ok=True)
@@ -93,20 +100,30 @@ def create_workdir(workdir: WorkDir, config: Config) -> None:
         raise ConfigError(f"workdir={workdir.root}: cannot be written ({error.strerror})") from error
 
 
+def identity(config: Config) -> dict[str, Any]:
+    """The keys that a run's results depend on, flat and as JSON has them."""
+    flat = {key: value for key, value in flatten(config).items() if key not in UNESSENTIAL}
+    return dict(json.loads(json.dumps(flat)))
+
+
 def read_config(workdir: WorkDir) -> dict[str, Any]:
     """The flat config the directory was made with. Raises `ConfigError` if there is none to be read."""
     try:
-        record = json.loads(workdir.config.read_text())
+        record = json.loads(workdir.config.read_text(encoding="utf-8"))
         schema, config = record["schema"], record["config"]
     except FileNotFoundError:
         raise ConfigError(f"{workdir.root}: is not a run (no config.json)") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{workdir.config}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ConfigError(f"{workdir.config}: is not a run's config ({error})") from error
+    if type(schema) is not int or not isinstance(config, dict):
+        raise ConfigError(f"{workdir.config}: is not a run's config (schema or config of a wrong type)")
     if schema > SCHEMA:
         raise ConfigError(
             f"{workdir.root}: {schema=} is newer than this version's {SCHEMA}; update envisions-jax"
         )
-    return dict(config)
+    return config
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -119,13 +136,28 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def _is_start(path: Path) -> bool:
+    """Whether a run that was killed before its config.json was there may have left this file."""
+    return path.name == ".config.json.partial" or path.name.startswith("store.sqlite")
+
+
+def _check_writable(root: Path) -> None:
+    """Raise `ConfigError` unless `root`, or the nearest folder there is above it, may be written to."""
+    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"workdir={root}: {there} is a file; choose another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"workdir={root}: {there} cannot be written; check permissions or choose another")
+
+
 def _check_same(found: dict[str, Any], config: Config, workdir: WorkDir) -> None:
-    wanted = json.loads(json.dumps(flatten(config)))
-    keys = [key for key in sorted(found.keys() | wanted.keys()) if key not in UNESSENTIAL]
+    wanted = identity(config)
+    # A key that did not exist when the run began had what is its default now.
+    there = identity(Config()) | {key: value for key, value in found.items() if key not in UNESSENTIAL}
     differ = [
-        f"{key}={wanted.get(key)!r} (there {found.get(key)!r})"
-        for key in keys
-        if found.get(key) != wanted.get(key)
+        f"{key}={wanted.get(key)!r} (there {there.get(key)!r})"
+        for key in sorted(there.keys() | wanted.keys())
+        if there.get(key) != wanted.get(key)
     ]
     if differ:
         raise ConfigError(

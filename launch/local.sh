@@ -4,9 +4,10 @@
 #   launch/local.sh CONFIG WORKDIR [--config.key=value …]
 #   launch/local.sh configs/math.py runs/math-7b --config.model.path=/models/Llama-2-7b-chat-hf
 #
-# Interrupted at any moment, the same command goes on where it was; so it also restarts by itself after a
-# crash of the machine's doing, a few times. Exit codes 2 (a configuration that cannot work) and 130
-# (interrupted by hand) are final. ENVISIONS_RESTARTS=0 turns restarts off.
+# Interrupted at any moment, the same command goes on where it was; so it also restarts by itself, a few
+# times, when the process was killed. Exit codes 0 (done), 1 (a problem that was told in one line, or a
+# defect), 2 (a configuration that cannot work) and 130 (interrupted by hand) are final.
+# ENVISIONS_RESTARTS=0 turns restarts off.
 set -uo pipefail
 
 if [ $# -lt 2 ]; then

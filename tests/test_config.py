@@ -95,6 +95,18 @@ BAD = [
     ("prompt.style", "prose", "choose one of"),
     ("seed", -1, "must not be negative"),
     ("seed", 2**31, "below 2^31"),
+    ("tasks.train", ("gsm9k",), "did you mean gsm8k"),
+    ("tasks.test", ("poems:all",), "choose from generated"),
+    ("prompt.shots", 4, "there are 3 demonstrations"),
+    ("train.weight_decay", float("inf"), "finite"),
+    ("train.weight_decay", float("nan"), "finite"),
+    ("train.clip_norm", float("inf"), "positive"),
+    ("env.memory_limit_mb", 15, "from 16 to 1048576"),
+    ("env.memory_limit_mb", 2**20 + 1, "from 16 to 1048576"),
+    ("env.time_limit_s", 0.0, "positive"),
+    ("env.time_limit_s", 3601.0, "at most 3600"),
+    ("env.time_limit_s", float("nan"), "finite"),
+    ("env.sandbox", "some", "choose one of 'full', 'best', 'none'"),
     ("sampler", 3, "is a section"),
     ("workers", 3, "unknown key; did you mean env.workers"),
 ]
@@ -143,6 +155,14 @@ def test_reference_sets_every_option_of_the_released_code() -> None:
     assert config["selection.merge"] == "reference" and config["selection.hold_back"] is True
     assert config["loop.self_reward"] == "generation_prompt"
     assert config["sampler.k"] == Config().sampler.k
+
+
+def test_reference_and_another_wish_for_one_of_its_keys_contradict() -> None:
+    plain = {**SIZED, "compat": "reference"}
+    with pytest.raises(ConfigError, match=r"selection.dedup='none'.*sets it to 'global'"):
+        from_config_dict({**plain, "selection": {"dedup": "none"}})
+    same = from_config_dict({**plain, "selection": {"dedup": "global", "n1": 4}})
+    assert (same.selection.dedup, same.selection.n1) == ("global", 4)
 
 
 def test_every_unessential_and_reference_key_exists() -> None:

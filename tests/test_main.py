@@ -11,6 +11,7 @@ from envisions_jax import compare
 from envisions_jax.command_line import RunError, guard
 from envisions_jax.config import Config, flatten, with_values
 from envisions_jax.config_rules import ConfigError
+from envisions_jax.evaluate import find_run
 from envisions_jax.workdir import SCHEMA, WorkDir, check_workdir, create_workdir, read_config
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,9 @@ BAD_COMMANDS = [
     ([QUICKSTART, "--config.sampler.k=0"], "sampler.k=0: must be at least 1"),
     ([QUICKSTART, "--config.loop.refine=False"], "loop.refine=False"),
     ([QUICKSTART, "--config.sampler.max_new_tokens=512"], "sampler.max_new_tokens=512"),
+    ([QUICKSTART, "--config.prompt.shots=4"], "prompt.shots=4: there are 3 demonstrations"),
+    ([QUICKSTART, "--config.tasks.test=gsm9k"], "did you mean gsm8k?"),
+    ([QUICKSTART, "--config.env.memory_limit_mb=1"], "env.memory_limit_mb=1: must be from 16"),
     ([QUICKSTART, "--workdr=x"], "workdr"),
     ([QUICKSTART, "extra"], "unexpected argument 'extra'"),
 ]
@@ -52,6 +56,21 @@ def test_a_command_that_cannot_work_ends_in_one_line_and_code_2(
     assert not (tmp_path / "run").exists()
 
 
+CONFIG_FILES = [
+    ("def get_config():\n    return {'seed': 1}\n", "get_config() gave dict"),
+    ("def get_config():\n    return 1 / 0\n", "mine.py, line 2: ZeroDivisionError: division by zero"),
+    ("import no_such_thing\n", "mine.py, line 1: ModuleNotFoundError"),
+    ("def get_config(:\n", "SyntaxError: invalid syntax (mine.py, line 1)"),
+]
+
+
+@pytest.mark.parametrize(("code", "message"), CONFIG_FILES, ids=[m for _, m in CONFIG_FILES])
+def test_a_config_file_may_be_any_program(tmp_path: Path, code: str, message: str) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    done = run("envisions_jax.main", f"--config={tmp_path / 'mine.py'}", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_data_that_cannot_be_read_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     data = tmp_path / "asdiv.jsonl"
     data.write_text('{"id": "1", "question": "1 and 1?", "answer": 2}\n{"id": "2", "question": \n')
@@ -65,8 +84,10 @@ def test_data_that_cannot_be_read_is_named_and_nothing_is_written(tmp_path: Path
 def test_evaluate_wants_a_checkpoint_known_sets_and_demonstrations_there_are() -> None:
     for arguments, message in (
         ([], "--checkpoint=base"),
-        (["--checkpoint=base", "--tasks=gsm9k"], "tasks='gsm9k'"),
+        (["--checkpoint=base", "--tasks=gsm9k"], "did you mean gsm8k?"),
         (["--checkpoint=base", "--shots=99"], "shots=99"),
+        (["--checkpoint=base", "--output=configs"], "output=configs: is a folder"),
+        (["--checkpoint=base", "--output=nowhere/x.json"], "there is no folder nowhere"),
     ):
         done = run("envisions_jax.evaluate", QUICKSTART, *arguments)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
@@ -112,6 +133,51 @@ def test_a_newer_or_foreign_directory_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_start_that_was_killed_does_not_block_the_next_one(tmp_path: Path) -> None:
+    for name in (".config.json.partial", "store.sqlite", "store.sqlite.lock", "store.sqlite-wal"):
+        (tmp_path / name).touch()
+    create_workdir(check_workdir(tmp_path, CONFIG), CONFIG)
+    assert read_config(check_workdir(tmp_path, CONFIG)) == json.loads(json.dumps(flatten(CONFIG)))
+    assert not (tmp_path / ".config.json.partial").exists()
+
+
+def test_a_key_that_did_not_exist_when_the_run_began_had_its_default(tmp_path: Path) -> None:
+    config = {key: value for key, value in flatten(CONFIG).items() if key != "env.sandbox"}
+    (tmp_path / "config.json").write_text(json.dumps({"schema": SCHEMA, "config": config}))
+    check_workdir(tmp_path, CONFIG)
+    with pytest.raises(ConfigError, match=r"env.sandbox='none' \(there 'full'\)"):
+        check_workdir(tmp_path, with_values(CONFIG, {"env.sandbox": "none"}))
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00", b"[]", b'{"schema": "1", "config": {}}',
+                                     b'{"schema": 1, "config": [1]}', b'{"schema": 1}'])  # fmt: skip
+def test_a_broken_config_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config.json: is not a run's config"):
+        check_workdir(tmp_path, CONFIG)
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "run" / "config.json").mkdir(parents=True)
+    for place in (tmp_path / "file" / "run", tmp_path / ("x" * 300), tmp_path / "run"):
+        with pytest.raises(ConfigError, match=r"^(workdir=)?/.*: "):
+            check_workdir(place, CONFIG)
+
+
+def test_a_run_is_evaluated_with_its_own_model_and_prompts(tmp_path: Path) -> None:
+    create_workdir(WorkDir(tmp_path), CONFIG)
+    assert find_run(CONFIG, str(tmp_path)) is None  # no store: what `model.path` takes
+    (tmp_path / "store.sqlite").touch()
+    assert find_run(with_values(CONFIG, {"loop.iterations": 1}), str(tmp_path)) == WorkDir(tmp_path)
+    for key, value in (("prompt.style", "pal"), ("model.path", "other")):
+        with pytest.raises(ConfigError, match=f"is a run with {key}="):
+            find_run(with_values(CONFIG, {key: value}), str(tmp_path))
+    for name in ("policy-2", "policy-10", "train-11", "policy-x"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert WorkDir(tmp_path).policies() == [10, 2]
+
+
 # ---- How programs end ----------------------------------------------------------------------
 
 
@@ -127,9 +193,11 @@ def test_what_a_user_can_put_right_is_one_line(capsys: pytest.CaptureFixture[str
     assert ends_with(RunError("several\nlines")) == 1
     assert ends_with(KeyboardInterrupt()) == 130
     assert ends_with(OSError(28, "No space left on device")) == 1
+    assert ends_with(PermissionError(13, "Permission denied", "/runs/a/times.json")) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["error: sampler.k=0: no", "error: several lines"]
     assert "run the same command again" in lines[2] and "make room" in lines[3]
+    assert lines[4].startswith("error: /runs/a/times.json: Permission denied")
 
 
 def test_a_defect_keeps_its_traceback() -> None:

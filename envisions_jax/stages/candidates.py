@@ -76,7 +76,7 @@ def refine(run: Run, iteration: int, policy: Policy) -> None:
     requests = [
         Request(
             task=tasks[exploration.task_id],
-            prompt=run.prompts.refine(tasks[exploration.task_id], exploration.text),
+            prompt=run.refinement_prompt(tasks[exploration.task_id], exploration.text),
             name=f"{iteration}/refine/{exploration.task_id}/{exploration.k}",
             count=1,
             first_k=exploration.k,

@@ -48,7 +48,7 @@ def training_examples(run: Run, chosen: Selection) -> list[Example]:
         _example(
             run,
             tasks[e.task_id],
-            run.prompts.refine(tasks[e.task_id], e.negative.text),
+            run.refinement_prompt(tasks[e.task_id], e.negative.text),
             e.positive.text,
             "L2",
         )
@@ -95,6 +95,15 @@ def forget_old_policies(run: Run, iteration: int) -> None:
     """Keep the newest `checkpoint.keep` policies up to `iteration`."""
     for old in range(iteration - run.config.checkpoint.keep + 1):
         shutil.rmtree(run.workdir.policy(old), ignore_errors=True)
+
+
+def export_final(run: Run) -> None:
+    """The last policy as a folder that other programs load, written once."""
+    final = run.workdir.final
+    for scratch in final.parent.glob(f".{final.name}-*"):  # of an export that was killed
+        shutil.rmtree(scratch, ignore_errors=True)
+    if run.config.checkpoint.export and not final.exists():
+        policy_of(run, run.config.loop.iterations - 1).save_pretrained(final)
 
 
 def make_trainer(run: Run) -> Trainer:

@@ -43,12 +43,33 @@ class Run:
         """Demonstrations in the task prompt: the base model needs them, a trained policy does not."""
         return self.config.prompt.shots if iteration == 0 else 0
 
+    def refinement_prompt(self, task: Task, program: str) -> str:
+        """The refinement prompt [x, a]. The end of a candidate that leaves no room for another is cut off.
+
+        A candidate of `sampler.max_new_tokens` tokens fits (`check_lengths`), but written out and read again
+        it can be more tokens than it was sampled in.
+        """
+        room = self.config.model.context - self.config.sampler.max_new_tokens
+        tokens = self.tokenizer.encode_completion(self.prompts.completion(program))
+        prompt = self.prompts.refine(task, program)
+        while tokens and (excess := len(self.tokenizer.encode(prompt)) - room) > 0:
+            tokens = tokens[: max(0, len(tokens) - excess)]
+            shorter = self.prompts.program(self.tokenizer.decode(tokens))
+            prompt = self.prompts.refine(task, self.prompts.canonical(shorter))
+        return prompt
+
 
 def tokenizer_of(policy: Policy) -> Tokenizer:
     """The policy's tokenizer. Raises ConfigError if it has none: a run works on text."""
     if policy.tokenizer is None:
         raise ConfigError("model.path: has no tokenizer; a run works on text, add the tokenizer's files")
     return policy.tokenizer
+
+
+def check_ending(policy: Policy) -> None:
+    """Raise ConfigError if the model has no end-of-sequence token: what is learned ends in one."""
+    if not policy.eos_ids:
+        raise ConfigError("model.path: names no end-of-sequence token; set eos_token_id in its config.json")
 
 
 def slots_for(config: Config, candidates: int) -> int:
