@@ -2,7 +2,7 @@
 
 COMMAND: python -m envisions_jax.main --config=configs/asdiv.py --workdir=runs/asdiv \
              --config.tasks.path=asdiv_1000.jsonl.gz
-EXPECT:  (numbers are being measured)
+EXPECT:  not measured yet
 COST:    2 hours on 2 CPU cores, 8 GiB of memory
 
 The file has one {"id", "question", "answer"} a line; the first 700 in id order are trained on. Without a path
