@@ -1,8 +1,8 @@
 """Programs a second: the full sandbox with 2 workers, beside one `python` process a program.
 
-The peer is what evaluation scripts usually do, two at a time and without any sandbox: a fresh interpreter
-that imports what the program asks for. Simple programs import nothing; the others import SymPy and solve an
-equation. Every answer is checked on both sides.
+The peer is what evaluation scripts usually do, without any sandbox: a fresh interpreter that imports what the
+program asks for, one after the other, and also two at a time, which such scripts could do. Simple programs
+import nothing; the others import SymPy and solve an equation. Every answer is checked on both sides.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 import envs
 from benchmarks.measure import BenchmarkError, Case, Measured, Side, Work, interleave
 from benchmarks.runner import Bench, main
+from envisions_jax.memory import restart_with_huge_pages
 
-TITLE = "Sandbox: 2 workers, every layer in force, beside 2 × one `python` a program"
+TITLE = "Sandbox: 2 workers, every layer in force, beside one `python` a program"
 WORKERS = 2
 Program = tuple[envs.Task, str]
 
@@ -48,18 +49,20 @@ def measure(bench: Bench) -> list[Case]:
     """Simple programs, then those that import SymPy."""
     quick, repeats = bench.options.quick, bench.options.repeats
     with envs.make("python", workers=WORKERS, time_limit_s=5.0, memory_limit_mb=512) as environment:
-        simple = _measure(environment, simple_programs(20 if quick else 1000), 4 if quick else 60, repeats)
-        sympy = _measure(environment, sympy_programs(10 if quick else 400), 2 if quick else 12, repeats)
-    return [
-        Case("simple programs", "programs", *simple, asked_rate=200),
-        Case("programs that import SymPy", "programs", *sympy, asked=30),
-    ]
+        simple = simple_programs(20 if quick else 1000), 4 if quick else 60
+        sympy = sympy_programs(10 if quick else 400), 2 if quick else 12
+        return [
+            Case("simple programs", "programs", *_measure(environment, *simple, 1, repeats), asked_rate=200),
+            Case("the same, peer 2 at a time", "programs", *_measure(environment, *simple, 2, repeats)),
+            Case("import SymPy", "programs", *_measure(environment, *sympy, 1, repeats), asked=30),
+            Case("the same, peer 2 at a time", "programs", *_measure(environment, *sympy, 2, repeats)),
+        ]
 
 
 def _measure(
-    environment: envs.Environment, programs: Sequence[Program], for_peer: int, repeats: int
+    environment: envs.Environment, programs: Sequence[Program], for_peer: int, at_once: int, repeats: int
 ) -> tuple[Measured, Measured]:
-    """All `programs` for ours, the first `for_peer` of them for the peer, which is slow."""
+    """All `programs` for ours, the first `for_peer` for the peer, which is slow, `at_once` at a time."""
 
     def ours(programs: Sequence[Program]) -> Work:
         for (task, _), outcome in zip(programs, environment.execute(programs), strict=True):
@@ -68,14 +71,14 @@ def _measure(
         return Work(len(programs))
 
     def peer(programs: Sequence[Program]) -> Work:
-        with ThreadPoolExecutor(WORKERS) as threads:
+        with ThreadPoolExecutor(at_once) as threads:
             list(threads.map(run_in_process, programs))
         return Work(len(programs))
 
     few = programs[:for_peer]
     return interleave(
         Side("ours", lambda turn: ours(programs), lambda: ours(few)),
-        Side("subprocess", lambda turn: peer(few), lambda: peer(few[:WORKERS])),
+        Side("subprocess", lambda turn: peer(few), lambda: peer(few[:at_once])),
         repeats,
     )
 
@@ -94,4 +97,5 @@ def run_in_process(program: Program) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     main(["sandbox"])

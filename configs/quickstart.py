@@ -27,8 +27,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.batch_size = 16
     config.train.epochs = 2
     config.train.max_length = 256
-    config.train.rows = 2
-    config.train.row_length = 320
+    config.train.rows = 4
+    config.train.row_length = 288
     config.sampler.shard_tasks = 64
     if variant == "tiny":
         config.name = "quickstart-tiny"
