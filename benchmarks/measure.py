@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
+
+from envisions_jax.memory import return_free_memory
 
 
 class BenchmarkError(RuntimeError):
@@ -125,8 +128,12 @@ class Case:
 
 
 def interleave(ours: Side, peer: Side, repeats: int) -> tuple[Measured, Measured]:
-    """Warms both up, then `repeats` turns each, the first to go alternating."""
-    first = {side.name: _seconds(side.warm) for side in (ours, peer)}
+    """Warms both up, then `repeats` turns each, the first to go alternating. Tells each turn on stderr."""
+    first: dict[str, float] = {}
+    for side in (ours, peer):
+        return_free_memory()  # of the case before; between turns it would make each fetch its memory anew
+        first[side.name] = _seconds(side.warm)
+        _tell(f"{side.name} warmed up in {first[side.name]:.1f} s")
     turns: dict[str, list[Turn]] = {ours.name: [], peer.name: []}
     for number in range(repeats):
         order = (ours, peer) if number % 2 == 0 else (peer, ours)
@@ -134,8 +141,14 @@ def interleave(ours: Side, peer: Side, repeats: int) -> tuple[Measured, Measured
             start = time.perf_counter()
             work = side.run(number)
             turns[side.name].append(Turn(work, time.perf_counter() - start))
+            _tell(f"turn {number + 1}/{repeats}: {side.name} {turns[side.name][-1].seconds:.1f} s")
     mine, theirs = (Measured(side.name, first[side.name], tuple(turns[side.name])) for side in (ours, peer))
     return mine, theirs
+
+
+def _tell(line: str) -> None:
+    """On stderr, so that the tables on stdout stay alone."""
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def gemm_rate(size: int = 2048, trials: int = 5) -> float:
