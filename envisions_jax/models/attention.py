@@ -81,9 +81,9 @@ def causal_attention(
 ) -> Float[Array, "b t h c"]:
     """Self-attention of whole rows whose positions rise along each example; see `causal_mask`.
 
-    A quarter of the queries at a time, beside the keys up to the last of them: what is later in a row is never
-    seen, and 3/8 of the scores need not exist (a training step of 4 x 512 tokens on 2 cores: 8 % less time,
-    1 GiB less memory).
+    A quarter of the queries at a time, beside the keys up to the last of them: what is later in a row is
+    never seen, and 3/8 of the scores need not exist (a training step of 4 x 512 tokens on 2 cores: 8 % less
+    time, 1 GiB less memory).
     """
     mask = causal_mask(segment_ids, positions)
     length = q.shape[1]
