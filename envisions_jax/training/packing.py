@@ -71,7 +71,8 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
         shapes: from `row_shapes`, shortest rows first.
 
     Returns:
-        Microbatches, each in one of `shapes`; the last of a shape may be partly padding.
+        Microbatches, each in one of `shapes`, the last of a shape perhaps partly padding; or of a single row
+        each, where at most half of that last one's rows would be in use.
     """
     filled: dict[RowShape, list[list[Example]]] = {shape: [] for shape in shapes}
     for shape, row in _first_fit_decreasing(examples, shapes):
@@ -79,7 +80,12 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
     microbatches = []
     for shape, rows in filled.items():
         for start in range(0, len(rows), shape.rows):
-            microbatches.append(_layout(rows[start : start + shape.rows], shape, len(examples)))
+            group = rows[start : start + shape.rows]
+            # A few rows too many go one by one: that is cheaper than as many places again of padding.
+            one_by_one = len(group) <= shape.rows // 2
+            parts = [[row] for row in group] if one_by_one else [group]
+            layout = RowShape(1, shape.row_length) if one_by_one else shape
+            microbatches += [_layout(part, layout, len(examples)) for part in parts]
     return microbatches
 
 

@@ -99,7 +99,7 @@ class Trainer:
 
     @property
     def compiled(self) -> int:
-        """Programs compiled so far: three, and one more for each longer row shape that was needed."""
+        """Programs compiled so far: three, and one more for each other shape of rows that was needed."""
         return self._step.compiled
 
     def train(
