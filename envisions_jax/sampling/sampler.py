@@ -93,15 +93,12 @@ class Sampler:
             return []
         shape = shape or plan(prompts, decoding.max_new_tokens)
         run = _Run(self, shape, decoding, slots or min(DEFAULT_SLOTS, -(-len(prompts) * decoding.k // 8) * 8))
-        done: list[list[Generation]] = [[] for _ in prompts]
         finished: dict[tuple[int, int], Generation] = {}
         for (prompt, k), generation in run.results(prompts, identities):
             finished[prompt, k] = generation
             if progress:
                 progress(1)
-        for prompt, k in sorted(finished):
-            done[prompt].append(finished[prompt, k])
-        return done
+        return [[finished[prompt, k] for k in range(decoding.k)] for prompt in range(len(prompts))]
 
     def prefix_cache(self, shape: StageShape) -> Cache:
         """Keys and values of the stage's shared prefix; the last two stages' are kept."""
