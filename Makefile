@@ -47,7 +47,7 @@ quickstart: model ## the main job on the default model; SEED=1 for another seed
 
 control: quickstart ## the same run without the environment's verdict, then both side by side
 	$(BIN)/python -m envisions_jax.main --config=$(CONFIG) --config.seed=$(SEED) \
-	  --config.selection.filter=none --workdir=$(RUN)-control
+	  --config.selection.filter=none --config.eval.base=False --workdir=$(RUN)-control
 	$(BIN)/python -m envisions_jax.compare $(RUN) $(RUN)-control
 
 benchmark: setup-dev model ## speed beside transformers on PyTorch: 20 minutes, on a quiet machine
