@@ -4,7 +4,7 @@ COMMAND: python -m envisions_jax.main --config=configs/quickstart.py --workdir=r
 EXPECT:  23.5 % few-shot; 32.5, 41.0, 43.0 % zero-shot after iterations 1 to 3 (seed 0); control 18.5 %
 COST:    27 minutes on 2 shared CPU cores (not timed on idle ones), 6 GiB, no network once the model is cached
 
-`:tiny` goes through the same stages with a handful of problems in a minute or two.
+`:tiny` goes through the same stages with a handful of problems in a few minutes.
 """
 
 from ml_collections import ConfigDict

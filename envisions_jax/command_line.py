@@ -94,7 +94,7 @@ def _config() -> Config:
     try:
         plain = flags.FLAGS.config.to_dict()
     except OSError as error:  # ml_collections reports a missing file only when the config is first used
-        raise ConfigError(_last_line(error)) from error
+        raise ConfigError(f"--config: {_last_line(error)}") from error
     except AttributeError as error:
         kind = type(flags.FLAGS.config).__name__
         raise ConfigError(f"--config: get_config() gave {kind}, must give a ConfigDict") from error

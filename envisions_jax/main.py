@@ -51,6 +51,8 @@ def execute(
     from envisions_jax.store import TrajectoryStore
     from envisions_jax.summary import final_table
 
+    verb = "going on" if workdir.store.exists() else "starting"
+    reporter.line(f"{verb} with {config.model.path}: it is loaded, and what is not yet cached is compiled")
     base, prompts = open_policy(config), Prompts(config.prompt.style)
     check_ending(base)
     try:

@@ -170,6 +170,7 @@ class Policy:
         self._check_decoding(max_new_tokens, stop)
         _check(slots is None or slots >= 1, "slots", slots, "decode at least one candidate at a time")
         tokens = self._prompt_tokens(prompts, room=1)
+        max_new_tokens = self._within_context(max_new_tokens, tokens)
         if ids is not None:
             _check(
                 len(ids) == len(prompts),
@@ -192,7 +193,8 @@ class Policy:
         from envisions_jax.sampling.shapes import plan
 
         self._check_decoding(max_new_tokens, ())
-        return plan(self._prompt_tokens(prompts, room=1), max_new_tokens)
+        tokens = self._prompt_tokens(prompts, room=1)
+        return plan(tokens, self._within_context(max_new_tokens, tokens))
 
     def beam_search(
         self,
@@ -218,7 +220,7 @@ class Policy:
             self._sampler,
             tokens,
             beams=beams,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=self._within_context(max_new_tokens, tokens),
             stop=tuple(stop),
             shape=shape,
             progress=progress,
@@ -248,6 +250,13 @@ class Policy:
             lengths,
             f"give one for each of {len(prompts)} prompts",
         )
+        for number, group in enumerate(completions):
+            _check(
+                not isinstance(group, str),
+                f"completions[{number}]",
+                repr(group),
+                "give a list of completions for each prompt, even of one",
+            )
         tokens = self._prompt_tokens(prompts, room=0)
         continued = [[self._completion_tokens(text, eos) for text in group] for group in completions]
         for prompt, group in zip(tokens, continued, strict=True):
@@ -303,10 +312,15 @@ class Policy:
 
     def _check_decoding(self, max_new_tokens: int, stop: Sequence[str]) -> None:
         _check(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, "ask for at least one token")
-        _check(not isinstance(stop, str), "stop", stop, "give a list of texts, even of one")
+        _check(not isinstance(stop, str), "stop", repr(stop), "give a list of texts, even of one")
         _check(all(stop), "stop", list(stop), "an empty text would stop everything; leave it out")
         if stop:
             self._need_tokenizer()
+
+    def _within_context(self, max_new_tokens: int, prompts: Sequence[Sequence[int]]) -> int:
+        """No more than the context leaves after the shortest prompt: keys and values get room for so many."""
+        shortest = min(map(len, prompts), default=0)
+        return min(max_new_tokens, self.config.max_position_embeddings - shortest)
 
     def _check_length(self, what: str, length: int) -> None:
         context = self.config.max_position_embeddings

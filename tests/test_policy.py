@@ -99,6 +99,7 @@ BAD: dict[str, tuple[Callable[[Policy], object], str]] = {
     "beams": (lambda p: p.beam_search(["a"], beams=0), "beams: got 0; "),
     "beam prompt": (lambda p: p.beam_search([[]]), r"prompts\[0\]"),
     "completions": (lambda p: p.score(["a", "b"], [["c"]]), "completions: got 1 lists; .*2 prompts"),
+    "completions as text": (lambda p: p.score(["a"], ["c"]), r"completions\[0\]: got 'c'; give a list"),
     "long completion": (lambda p: p.score([[5]], [[LONG[:512]]]), "prompt and completion: got 513 tokens"),
     "foreign completion": (lambda p: p.score([[5]], [[[-1]]]), "token: got -1"),
     "long logits": (lambda p: p.logits(np.array([LONG])), "tokens: got 513 tokens"),
@@ -110,6 +111,15 @@ def test_bad_arguments_are_named_with_their_value(name: str, tiny_policy: Policy
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call(tiny_policy)
+
+
+def test_room_is_made_for_what_the_context_leaves_only(tiny_policy: Policy) -> None:
+    context = tiny_policy.config.max_position_embeddings
+    prompts = [[5] * (context - 3), [6] * (context - 8)]
+    assert tiny_policy.plan_stage(prompts, 10**9).new_length == tiny_policy.plan_stage(prompts, 8).new_length
+    [[short], [long]] = tiny_policy.generate(prompts, max_new_tokens=10**9, seed=1)
+    assert 0 < len(short.tokens) <= 3
+    assert 0 < len(long.tokens) <= 8
 
 
 def test_an_unknown_type_is_named(tmp_path: Path) -> None:
