@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks import report
 from benchmarks.measure import Case, gemm_rate
+from envisions_jax.memory import restart_with_huge_pages
 
 if TYPE_CHECKING:
     from benchmarks.models import Contenders
@@ -48,6 +49,7 @@ class Bench:
 
 def main(names: Sequence[str]) -> None:
     """Runs the workloads `names` and prints a table after each."""
+    restart_with_huge_pages()
     options, json_path = _parse()
     console = Console(width=None if Console().is_terminal else 150)
     about = report.machine()

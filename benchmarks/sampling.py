@@ -21,7 +21,6 @@ from benchmarks.flops import ModelCost
 from benchmarks.measure import Case, Side, Work, interleave
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
-from envisions_jax.memory import restart_with_huge_pages
 from envisions_jax.sampling.sampler import Sampler
 from envisions_jax.sampling.stopping import StopTable
 
@@ -154,5 +153,4 @@ def _length(row: np.ndarray, table: StopTable) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
     main(["sampling"])

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 import envs
 from benchmarks.measure import BenchmarkError, Case, Measured, Side, Work, interleave
 from benchmarks.runner import Bench, main
-from envisions_jax.memory import restart_with_huge_pages
 
 TITLE = "Sandbox: 2 workers, every layer in force, beside one `python` a program"
 WORKERS = 2
@@ -53,9 +52,9 @@ def measure(bench: Bench) -> list[Case]:
         sympy = sympy_programs(10 if quick else 400), 2 if quick else 12
         return [
             Case("simple programs", "programs", *_measure(environment, *simple, 1, repeats), asked_rate=200),
-            Case("the same, peer 2 at a time", "programs", *_measure(environment, *simple, 2, repeats)),
+            Case("simple, peer 2 at a time", "programs", *_measure(environment, *simple, 2, repeats)),
             Case("import SymPy", "programs", *_measure(environment, *sympy, 1, repeats), asked=30),
-            Case("the same, peer 2 at a time", "programs", *_measure(environment, *sympy, 2, repeats)),
+            Case("SymPy, peer 2 at a time", "programs", *_measure(environment, *sympy, 2, repeats)),
         ]
 
 
@@ -97,5 +96,4 @@ def run_in_process(program: Program) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
     main(["sandbox"])

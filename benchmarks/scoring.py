@@ -19,7 +19,6 @@ from benchmarks.flops import ModelCost
 from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
-from envisions_jax.memory import restart_with_huge_pages
 
 TITLE = "Scoring: 8 prompts of 300 tokens × 5 completions of 64 tokens"
 AGREE = 1e-3
@@ -141,5 +140,4 @@ def _check(workload: Workload) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
     main(["scoring"])

@@ -21,7 +21,6 @@ from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
 from configs import quickstart
-from envisions_jax.memory import restart_with_huge_pages
 from envisions_jax.training import Example, TrainConfig
 from envisions_jax.training.packing import pack, row_shapes
 from envisions_jax.training.step import TrainStep
@@ -167,5 +166,4 @@ def collate(batch: Sequence[Example], pad_id: int) -> tuple[torch.Tensor, torch.
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
     main(["training"])

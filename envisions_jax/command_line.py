@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from envisions_jax.config import Config, check_key, from_config_dict
 from envisions_jax.config_rules import ConfigError
+from envisions_jax.memory import restart_with_huge_pages
 
 Program = Callable[[Config, flags.FlagValues], int]
 
@@ -33,6 +34,7 @@ class RunError(RuntimeError):
 
 def run(program: Program, define: Callable[[], None]) -> None:
     """Run `program(config, flags)` with `--config` and the flags that `define` adds; never returns."""
+    restart_with_huge_pages()
     config_flags.DEFINE_config_file("config", help_string="configs/<name>.py[:variant]", lock_config=True)
     define()
     app.run(lambda _: guard(lambda: program(_config(), flags.FLAGS)), flags_parser=_parse)

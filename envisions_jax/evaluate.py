@@ -18,7 +18,6 @@ from envisions_jax import command_line
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config, flatten, with_values
 from envisions_jax.config_rules import ConfigError, validate
-from envisions_jax.memory import restart_with_huge_pages
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import PromptError, Prompts
 from envisions_jax.summary import percent
@@ -151,5 +150,4 @@ def _define_flags() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
     command_line.run(main, _define_flags)

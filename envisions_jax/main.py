@@ -12,7 +12,6 @@ from absl import flags
 from envisions_jax import command_line
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
-from envisions_jax.memory import restart_with_huge_pages
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import PromptError, Prompts
 from envisions_jax.task_sets import check_sets, test_tasks, train_sets
@@ -89,5 +88,4 @@ def _define_flags() -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
     command_line.run(main, _define_flags)

@@ -85,12 +85,12 @@ def causal_attention(
     never seen, and 3/8 of the scores need not exist (a training step of 4 x 512 tokens on 2 cores: 8 % less
     time, 1 GiB less memory).
     """
-    mask = causal_mask(segment_ids, positions)
-    length = q.shape[1]
-    block = -(-length // QUERY_BLOCKS)
+    mask, length = causal_mask(segment_ids, positions), q.shape[1]
+    size = -(-length // QUERY_BLOCKS)
+    ends = range(size, length + size, size)  # the last may lie beyond the row, where slices stop
     attended = [
-        masked_attention(q[:, at:end], k[:, :end], v[:, :end], mask[:, at:end, :end])
-        for at, end in ((at, min(at + block, length)) for at in range(0, length, block))
+        masked_attention(q[:, end - size : end], k[:, :end], v[:, :end], mask[:, end - size : end, :end])
+        for end in ends
     ]
     return jnp.concatenate(attended, axis=1)
 

@@ -82,10 +82,10 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
         for start in range(0, len(rows), shape.rows):
             group = rows[start : start + shape.rows]
             # A few rows too many go one by one: that is cheaper than as many places again of padding.
-            one_by_one = len(group) <= shape.rows // 2
-            parts = [[row] for row in group] if one_by_one else [group]
-            layout = RowShape(1, shape.row_length) if one_by_one else shape
-            microbatches += [_layout(part, layout, len(examples)) for part in parts]
+            size = 1 if len(group) <= shape.rows // 2 else shape.rows
+            for at in range(0, len(group), size):
+                layout = RowShape(size, shape.row_length)
+                microbatches.append(_layout(group[at : at + size], layout, len(examples)))
     return microbatches
 
 

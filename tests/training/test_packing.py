@@ -76,6 +76,15 @@ def test_rows_are_filled_tightly() -> None:
     assert rows <= tokens / 256 / 0.95 + 1
 
 
+@pytest.mark.parametrize(("rows", "shapes"), [(3, [4]), (4, [4]), (5, [4, 1]), (6, [4, 1, 1]), (7, [4, 4])])
+def test_a_few_rows_too_many_go_one_by_one(rows: int, shapes: list[int]) -> None:
+    examples = [Example([5] * 6, [7, 2]) for _ in range(rows)]  # one fills a row of eight
+    batches = pack(examples, [RowShape(4, 8)])
+    assert [batch.tokens.shape for batch in batches] == [(size, 8) for size in shapes]
+    assert sorted(unpack(batches)) == [([5] * 6, [7, 2])] * rows
+    assert sum(batch.target_weights.sum() for batch in batches) == pytest.approx(1)
+
+
 def test_a_long_example_gets_a_long_row_and_short_ones_fill_it() -> None:
     shapes = row_shapes(rows=4, row_length=16, max_length=100)
     assert shapes == [RowShape(4, 16), RowShape(2, 32), RowShape(1, 64), RowShape(1, 100)]
