@@ -23,7 +23,14 @@ from jaxtyping import Array, Bool, Float, Int
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache, Seen, attend
 from envisions_jax.sampling.decode import empty_cache
-from envisions_jax.sampling.prefill import pad_tokens, prefill_prompts, shared_prefix
+from envisions_jax.sampling.prefill import (
+    Prefilled,
+    PromptPlaces,
+    prefill_prompts,
+    prompt_places,
+    put_prompts,
+    shared_prefix,
+)
 from envisions_jax.sampling.results import Beam
 from envisions_jax.sampling.shapes import StageShape, plan
 from envisions_jax.sampling.stopping import StopTable, cut_at_stop
@@ -94,13 +101,16 @@ def _search(
     context = policy.config.max_position_embeddings
     limits = np.minimum(max_new_tokens, context - len(shape.prefix) - lengths).astype(np.int32)
     inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape), jnp.int32(len(shape.prefix)))
-    tokens, lengths_ = jnp.asarray(pad_tokens(own, (rows, shape.prompt_length))), jnp.asarray(lengths)
-    prompt_cache, logits = prefill_prompts(*inputs, tokens, lengths_)
+    prompt_cache = empty_cache(policy.config, rows, shape.prompt_length, policy.dtype)
+    logits = jnp.zeros((rows, policy.config.vocab_size), jnp.float32)
+    for prefilled, members in prefill_prompts(*inputs, own, shape):
+        places = prompt_places(members, shape, size=rows, room=rows)
+        prompt_cache, logits = _put(policy.graphdef, policy.params, prompt_cache, logits, prefilled, places)
     cache = empty_cache(policy.config, rows * beams, shape.new_length, policy.dtype)
     found = search(
         *inputs,
         prompt_cache,
-        lengths_,
+        jnp.asarray(lengths),
         logits,
         cache,
         jnp.asarray(table.next_state),
@@ -118,6 +128,20 @@ def _search(
         return Beam(text, ids, float(done_scores[row, place]), reason)
 
     return [[beam(row, place) for place in range(beams)] for row in range(len(prompts))]
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
+def _put(
+    graphdef: nnx.GraphDef[Llama],
+    params: nnx.State,
+    cache: Cache,
+    logits: Float[Array, "p v"],
+    prefilled: Prefilled,
+    places: PromptPlaces,
+) -> tuple[Cache, Float[Array, "p v"]]:
+    """Prompts, and the logits after them, where the search expects them."""
+    cache, new = put_prompts(nnx.merge(graphdef, params), cache, prefilled, places)
+    return cache, logits.at[places.to].set(new, mode="drop")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 10, 11))

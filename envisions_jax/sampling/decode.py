@@ -19,7 +19,7 @@ from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache, Seen, attend
 from envisions_jax.sampling.choose import choose_tokens
-from envisions_jax.sampling.prefill import shared_prefix
+from envisions_jax.sampling.prefill import Prefilled, PromptPlaces, put_prompts, shared_prefix
 
 
 @struct.dataclass
@@ -50,8 +50,7 @@ class Rule:
 class Arrivals:
     """Candidates about to enter slots; `a` places, of which some may be unused."""
 
-    slot: Int[Array, " a"]  # where to; out of range for an unused place
-    row: Int[Array, " a"]  # which of the prefilled prompts
+    prompts: PromptPlaces
     limit: Int[Array, " a"]
     keys: UInt32[Array, "a 2"]
 
@@ -78,30 +77,26 @@ def empty_slots(config: LlamaConfig, slots: int, new_length: int, dtype: jnp.dty
     )
 
 
-@functools.partial(jax.jit, donate_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
 def admit(
+    graphdef: nnx.GraphDef[Llama],
+    params: nnx.State,
     prompt_cache: Cache,
     slots: Slots,
     rule: Rule,
     arrivals: Arrivals,
-    arriving_cache: Cache,
-    arriving_logits: Float[Array, "p v"],
-    arriving_lengths: Int[Array, " p"],
+    prefilled: Prefilled,
 ) -> tuple[Cache, Slots]:
     """Puts candidates into slots and samples their first tokens from their prompts' logits."""
-    to, row = arrivals.slot, arrivals.row
+    to = arrivals.prompts.to
 
     def put(old: Array, new: Array) -> Array:
         return old.at[to].set(new.astype(old.dtype), mode="drop")
 
-    prompt_cache = tuple(
-        (put(keys, new_keys[row]), put(values, new_values[row]))
-        for (keys, values), (new_keys, new_values) in zip(prompt_cache, arriving_cache, strict=True)
-    )
-    nothing = jnp.zeros_like(row)
-    tokens, log_probs = choose_tokens(
-        arriving_logits[row], arrivals.keys, nothing, rule.temperature, rule.top_p
-    )
+    model = nnx.merge(graphdef, params)
+    prompt_cache, logits = put_prompts(model, prompt_cache, prefilled, arrivals.prompts)
+    nothing = jnp.zeros_like(to)
+    tokens, log_probs = choose_tokens(logits, arrivals.keys, nothing, rule.temperature, rule.top_p)
     state = rule.next_state[nothing, tokens].astype(jnp.int32)
     going_on = (state < len(rule.next_state) - 2) & (arrivals.limit > 1)
     slots = dataclasses.replace(
@@ -112,7 +107,7 @@ def admit(
         limit=put(slots.limit, arrivals.limit),
         state=put(slots.state, state),
         active=put(slots.active, going_on),
-        prompt_lengths=put(slots.prompt_lengths, arriving_lengths[row]),
+        prompt_lengths=put(slots.prompt_lengths, arrivals.prompts.length),
         keys=put(slots.keys, arrivals.keys),
     )
     return prompt_cache, slots

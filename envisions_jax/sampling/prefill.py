@@ -1,29 +1,55 @@
-"""Keys and values of prompts: of the prefix once a stage, of the rest of each prompt once a prompt."""
+"""Keys and values of prompts: of the prefix once a stage, of what a few prompts share once for these.
+
+The rests of prompts are computed packed in rows, as trees of what neighbours have in common
+(`envisions_jax.sampling.trees`), then put where they are needed, each prompt in one piece.
+"""
 
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, Int
+from flax import nnx, struct
+from jaxtyping import Array, Bool, Float, Int
 
 from envisions_jax.models.attention import causal_mask
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache, Seen, attend, heads_first
+from envisions_jax.sampling.shapes import StageShape
+from envisions_jax.sampling.trees import grow_trees, pack_trees, tree_mask
+
+
+@struct.dataclass
+class Prefilled:
+    """Some prompts computed together: `r` rows of `t` tokens."""
+
+    cache: Cache  # a pair [r g t c] a layer
+    hidden: Float[Array, "r t d"]
+
+
+@struct.dataclass
+class PromptPlaces:
+    """Where `a` prompts lie in prefilled rows, and where they are wanted."""
+
+    to: Int[Array, " a"]  # row of the cache they are put into; out of range: nowhere
+    row: Int[Array, " a"]
+    columns: Int[Array, "a t"]  # of the prompt's tokens in that row; the rest is anything
+    length: Int[Array, " a"]  # tokens of the prompt, at least 1
 
 
 class _PromptAttention:
-    """Causal attention of prompts behind a shared prefix; keeps every layer's keys and values."""
+    """Attention of prompts behind a shared prefix; keeps every layer's keys and values."""
 
     def __init__(
-        self, prefix: Cache | None, prefix_length: Int[Array, ""], positions: Int[Array, "b t"]
+        self, prefix: Cache | None, prefix_length: Int[Array, ""], mask: Bool[Array, "b t t"]
     ) -> None:
         self.prefix = prefix
         self.prefix_length = prefix_length
-        self.causal = causal_mask(None, positions)
+        self.mask = mask
         self.cache: list[LayerCache] = []
 
     def __call__(
@@ -36,7 +62,7 @@ class _PromptAttention:
     ) -> Float[Array, "b t h c"]:
         k, v = heads_first(k), heads_first(v)
         self.cache.append((k, v))
-        places = [Seen(k, v, self.causal)]
+        places = [Seen(k, v, self.mask)]
         if self.prefix is not None:
             places.insert(0, shared_prefix(self.prefix[layer], self.prefix_length))
         return attend(q, places)
@@ -52,27 +78,82 @@ def prefill_prefix(graphdef: nnx.GraphDef[Llama], params: nnx.State, tokens: Int
     """The cache ``[g t c]`` of a stage's shared prefix, given with its padding behind."""
     model = nnx.merge(graphdef, params)
     positions = jnp.arange(tokens.shape[1])[None]
-    attention = _PromptAttention(None, jnp.int32(0), positions)
+    attention = _PromptAttention(None, jnp.int32(0), causal_mask(None, positions))
     model(tokens, positions, attention)
     return tuple((k[0], v[0]) for k, v in attention.cache)
 
 
 @functools.partial(jax.jit, static_argnums=0)
+def prefill_trees(
+    graphdef: nnx.GraphDef[Llama],
+    params: nnx.State,
+    prefix: Cache,
+    prefix_length: Int[Array, ""],
+    tokens: Int[Array, "r t"],
+    tree: Int[Array, "r t"],
+    branch: Int[Array, "r t"],
+    positions: Int[Array, "r t"],
+) -> Prefilled:
+    """Prompts without their shared prefix, laid out as `trees.TreeBatch` has it."""
+    model = nnx.merge(graphdef, params)
+    attention = _PromptAttention(prefix, prefix_length, tree_mask(tree, branch))
+    hidden = model(tokens, prefix_length + positions, attention)
+    return Prefilled(tuple(attention.cache), hidden)
+
+
+def put_prompts(
+    model: Llama, cache: Cache, prefilled: Prefilled, places: PromptPlaces
+) -> tuple[Cache, Float[Array, "a v"]]:
+    """`cache`, a pair ``[b g t c]`` a layer, with prompts put into it; and the logits after each of them."""
+    row, column = places.row[:, None], places.columns
+    heads = jnp.arange(cache[0][0].shape[1])[:, None]
+
+    def put(old: Array, new: Array) -> Array:
+        gathered = new[row[..., None], heads, column[:, None]]  # [a g t c]
+        return old.at[places.to].set(gathered, mode="drop")
+
+    cache = tuple(
+        (put(keys, new_keys), put(values, new_values))
+        for (keys, values), (new_keys, new_values) in zip(cache, prefilled.cache, strict=True)
+    )
+    last = jnp.take_along_axis(column, places.length[:, None] - 1, axis=1)
+    return cache, model.logits(prefilled.hidden[row, last][:, 0])
+
+
 def prefill_prompts(
     graphdef: nnx.GraphDef[Llama],
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
-    tokens: Int[Array, "b t"],
-    lengths: Int[Array, " b"],
-) -> tuple[Cache, Float[Array, "b v"]]:
-    """The caches ``[b g t c]`` of prompts without their shared prefix, and the logits after each."""
-    model = nnx.merge(graphdef, params)
-    positions = jnp.broadcast_to(prefix_length + jnp.arange(tokens.shape[1]), tokens.shape)
-    attention = _PromptAttention(prefix, prefix_length, positions)
-    hidden = model(tokens, positions, attention)
-    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    return tuple(attention.cache), model.logits(last)
+    prompts: Sequence[Sequence[int]],
+    shape: StageShape,
+) -> Iterator[tuple[Prefilled, list[tuple[int, list[int]]]]]:
+    """Computes prompts (without the prefix), some rows at a time.
+
+    Yields, with each batch, the numbers of the prompts in it and their places in its flattened rows.
+    """
+    trees = grow_trees(prompts, most=shape.row_length)
+    firsts = list(itertools.accumulate((len(tree.branches) for tree in trees), initial=0))
+    for batch in pack_trees(trees, shape.row_length, shape.prefill_rows):
+        arrays = map(jnp.asarray, (batch.tokens, batch.tree, batch.branch, batch.positions))
+        prefilled = prefill_trees(graphdef, params, prefix, prefix_length, *arrays)
+        yield prefilled, [(firsts[branch.tree] + branch.number, branch.places) for branch in batch.branches]
+
+
+def prompt_places(
+    wanted: Sequence[tuple[int, Sequence[int]]], shape: StageShape, size: int, room: int
+) -> PromptPlaces:
+    """For `wanted` pairs (row of the cache, places in the flattened prefilled rows).
+
+    Args:
+      size: rows of the cache; `room`: how many prompts the program takes, of which not all may be used.
+    """
+    to, row = np.full(room, size, np.int32), np.zeros(room, np.int32)
+    columns, length = np.zeros((room, shape.prompt_length), np.int32), np.ones(room, np.int32)
+    for number, (slot, places) in enumerate(wanted):
+        to[number], row[number], length[number] = slot, places[0] // shape.row_length, len(places)
+        columns[number, : len(places)] = np.asarray(places) % shape.row_length
+    return PromptPlaces(*map(jnp.asarray, (to, row, columns, length)))
 
 
 def pad_tokens(rows: list[list[int]], shape: tuple[int, int]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The host's side of sampling: K candidates for each prompt, slots refilled as they finish.
 
-Candidates wait in prompt order. Prompts are prefilled a few at a time, just before their candidates
-are needed; each prefilled prompt serves its K candidates, then its keys and values are dropped.
+Prompts are prefilled a few at a time, those that fill a row together, just before their candidates are
+needed; each prefilled prompt serves its K candidates, then its keys and values are dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from envisions_jax.sampling.stopping import StopTable, build_stop_table, cut_at_
 if TYPE_CHECKING:
     from envisions_jax.policy import Policy
 
-PREFILL_TOKENS = 512  # prompt tokens computed in one call: enough to keep the matrix units busy
 ADMITTED = 8  # candidates that enter slots in one call
 DEFAULT_SLOTS = 40  # XLA:CPU: the f32 products reach most of their speed here
 
@@ -44,21 +43,12 @@ class Decoding:
     seed: int = 0
 
 
-@dataclasses.dataclass(eq=False)
-class _Prefilled:
-    """Some prompts whose keys and values are on the device."""
-
-    cache: Cache
-    logits: jax.Array
-    lengths: jax.Array
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Candidate:
     prompt: int
     k: int
-    group: _Prefilled
-    row: int
+    prefilled: prefill.Prefilled
+    places: Sequence[int]  # of its prompt in the prefilled rows, flattened
     limit: int
 
 
@@ -140,8 +130,8 @@ class _Run:
         self.policy = policy = sampler.policy
         self.shape, self.decoding, self.size = shape, decoding, slots
         self.table = sampler.stop_table(decoding.stop)
-        self.prefix = sampler.prefix_cache(shape)
-        self.prefix_length = jnp.int32(len(shape.prefix))
+        prefix_length = jnp.int32(len(shape.prefix))
+        self.inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape), prefix_length)
         self.rule = device.Rule(
             temperature=jnp.float32(decoding.temperature),
             top_p=jnp.float32(decoding.top_p),
@@ -173,19 +163,12 @@ class _Run:
             # With nothing left to admit, run the rest to its end; else come back for one call's worth.
             enough = self.size - busy + min(busy, ADMITTED) if more else self.size
             self.slots = device.decode(
-                self.policy.graphdef,
-                self.policy.params,
-                self.prefix,
-                self.prefix_length,
-                self.prompt_cache,
-                self.slots,
-                self.rule,
-                jnp.int32(enough),
+                *self.inputs, self.prompt_cache, self.slots, self.rule, jnp.int32(enough)
             )
             yield from self._harvest()
 
     def _candidates(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[_Candidate]]:
-        """Prefills prompts, a batch at a time, and yields the candidates that wait for each batch.
+        """Prefills prompts, a batch at a time, and yields the candidates of each prompt.
 
         Prompts that are the same token for token (refinements of equal candidates) are computed once.
         """
@@ -193,65 +176,48 @@ class _Run:
         for number, prompt in enumerate(prompts):
             askers.setdefault(tuple(prompt), []).append(number)
         distinct = list(askers)
-        room, skip = self.shape.prompt_length, len(self.shape.prefix)
-        rows = min(max(1, PREFILL_TOKENS // room), -(-len(distinct) // 4) * 4)
-        for start in range(0, len(distinct), rows):
-            batch = distinct[start : start + rows]
-            own = [list(prompt[skip:]) for prompt in batch]
-            lengths = np.ones(rows, np.int32)
-            lengths[: len(own)] = [len(tokens) for tokens in own]
-            group = self._prefill(prefill.pad_tokens(own, (rows, room)), lengths)
-            yield [
-                _Candidate(asker, k, group, row, self._limit(prompt))
-                for row, prompt in enumerate(batch)
-                for asker in askers[prompt]
-                for k in range(self.decoding.k)
-            ]
+        own = [prompt[len(self.shape.prefix) :] for prompt in distinct]
+        for prefilled, members in prefill.prefill_prompts(*self.inputs, own, self.shape):
+            for number, places in members:
+                limit = self._limit(distinct[number])
+                yield [
+                    _Candidate(asker, k, prefilled, places, limit)
+                    for asker in askers[distinct[number]]
+                    for k in range(self.decoding.k)
+                ]
 
     def _limit(self, prompt: Sequence[int]) -> int:
         room = self.policy.config.max_position_embeddings - len(prompt)
         return min(self.decoding.max_new_tokens, room)
 
-    def _prefill(self, tokens: np.ndarray, lengths: np.ndarray) -> _Prefilled:
-        device_lengths = jnp.asarray(lengths)
-        cache, logits = prefill.prefill_prompts(
-            self.policy.graphdef,
-            self.policy.params,
-            self.prefix,
-            self.prefix_length,
-            jnp.asarray(tokens),
-            device_lengths,
-        )
-        return _Prefilled(cache, logits, device_lengths)
-
     def _admit(
         self, waiting: collections.deque[_Candidate], free: list[int], identities: Sequence[str]
     ) -> None:
         while free and waiting:
-            group = waiting[0].group
+            prefilled = waiting[0].prefilled
             entering: list[tuple[int, _Candidate]] = []
-            while free and waiting and waiting[0].group is group and len(entering) < ADMITTED:
+            while free and waiting and waiting[0].prefilled is prefilled and len(entering) < ADMITTED:
                 entering.append((free.pop(0), waiting.popleft()))
             for slot, candidate in entering:
                 self.occupants[slot] = (candidate.prompt, candidate.k)
             self.prompt_cache, self.slots = device.admit(
+                self.policy.graphdef,
+                self.policy.params,
                 self.prompt_cache,
                 self.slots,
                 self.rule,
                 self._arrivals(entering, identities),
-                group.cache,
-                group.logits,
-                group.lengths,
+                prefilled,
             )
 
     def _arrivals(self, entering: list[tuple[int, _Candidate]], identities: Sequence[str]) -> device.Arrivals:
-        slot = np.full(ADMITTED, self.size, np.int32)
-        row, limit = np.zeros(ADMITTED, np.int32), np.ones(ADMITTED, np.int32)
-        keys = np.zeros((ADMITTED, 2), np.uint32)
-        for place, (to, candidate) in enumerate(entering):
-            slot[place], row[place], limit[place] = to, candidate.row, candidate.limit
+        limit, keys = np.ones(ADMITTED, np.int32), np.zeros((ADMITTED, 2), np.uint32)
+        for place, (_, candidate) in enumerate(entering):
+            limit[place] = candidate.limit
             keys[place] = stream_key(self.decoding.seed, identities[candidate.prompt], candidate.k)
-        return device.Arrivals(*map(jnp.asarray, (slot, row, limit, keys)))
+        wanted = [(slot, candidate.places) for slot, candidate in entering]
+        prompts = prefill.prompt_places(wanted, self.shape, self.size, ADMITTED)
+        return device.Arrivals(prompts, jnp.asarray(limit), jnp.asarray(keys))
 
     def _harvest(self) -> Iterator[tuple[tuple[int, int], Generation]]:
         """Takes what finished slots hold, and frees them."""

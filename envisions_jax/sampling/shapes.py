@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 PREFIX_LADDER = (64, 256, 1024, 4096, 16384)
 # Powers of two, and half-way between the smaller ones: at most a third of a rung is padding there.
+ROW_LENGTH = 256  # of rows that hold trees of tokens, where none is longer: short enough for cheap attention
+PREFILL_TOKENS = 512  # prompt tokens computed in one call: enough to keep the matrix units busy
 LENGTH_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
 
 
@@ -35,23 +37,32 @@ class StageShape:
       prefix: the tokens that every prompt of the stage begins with; computed once a stage.
       prompt_length: room, in tokens, for what follows the prefix.
       new_length: room for sampled tokens.
+      prefill_rows: rows of prompts that are computed in one call.
     """
 
     prefix: tuple[int, ...]
     prompt_length: int
     new_length: int
+    prefill_rows: int = 1
 
     @property
     def prefix_length(self) -> int:
         """Room for the prefix, padding included."""
         return rung(len(self.prefix), PREFIX_LADDER)
 
+    @property
+    def row_length(self) -> int:
+        """Length of the rows that prompts are packed into for prefill."""
+        return max(self.prompt_length, ROW_LENGTH)
+
 
 def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> StageShape:
     """The shape of a stage that samples from `prompts`, each a sequence of at least one token."""
     prefix = common_prefix(prompts)
-    longest = max(len(prompt) for prompt in prompts) - len(prefix)
-    return StageShape(tuple(prefix), rung(longest), rung(max_new_tokens))
+    own = [len(prompt) - len(prefix) for prompt in prompts]
+    row_length = max(rung(max(own)), ROW_LENGTH)
+    rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(own) // row_length))
+    return StageShape(tuple(prefix), rung(max(own)), rung(max_new_tokens), rows)
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from envisions_jax.first_fit import first_fit_decreasing
 from envisions_jax.training.examples import KINDS, Example
 
 AnyArray = Any
@@ -74,11 +75,13 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
         Microbatches, each in one of `shapes`, the last of a shape perhaps partly padding; or of a single row
         each, where at most half of that last one's rows would be in use.
     """
-    filled: dict[RowShape, list[list[Example]]] = {shape: [] for shape in shapes}
-    for shape, row in _first_fit_decreasing(examples, shapes):
-        filled[shape].append(row)
+    _check_fits(examples, shapes[-1].row_length)
+    filled: dict[int, list[list[Example]]] = {shape.row_length: [] for shape in shapes}
+    sizes = [example.row_tokens for example in examples]
+    for length, members in first_fit_decreasing(sizes, [shape.row_length for shape in shapes]):
+        filled[length].append([examples[member] for member in members])
     microbatches = []
-    for shape, rows in filled.items():
+    for shape, rows in zip(shapes, filled.values(), strict=True):
         for start in range(0, len(rows), shape.rows):
             group = rows[start : start + shape.rows]
             # A few rows too many go one by one: that is cheaper than as many places again of padding.
@@ -89,28 +92,13 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
     return microbatches
 
 
-def _first_fit_decreasing(
-    examples: Sequence[Example], shapes: Sequence[RowShape]
-) -> list[tuple[RowShape, list[Example]]]:
-    """Longest first, each into the first row with room for it, else into a new row as short as possible."""
-    rows: list[tuple[RowShape, list[Example]]] = []
-    room: list[int] = []
-    for example in sorted(examples, key=lambda example: -example.row_tokens):
-        need = example.row_tokens
-        chosen = next((i for i, free in enumerate(room) if free >= need), None)
-        if chosen is None:
-            shape = next((shape for shape in shapes if shape.row_length >= need), None)
-            if shape is None or not example.completion_tokens:
-                raise ValueError(
-                    f"example of task {example.task_id!r} has {len(example.completion_tokens)} targets and "
-                    f"takes {need} places of rows of at most {shapes[-1].row_length}; truncate() it first"
-                )
-            chosen = len(rows)
-            rows.append((shape, []))
-            room.append(shape.row_length)
-        rows[chosen][1].append(example)
-        room[chosen] -= need
-    return rows
+def _check_fits(examples: Sequence[Example], longest: int) -> None:
+    for example in examples:
+        if example.row_tokens > longest or not example.completion_tokens:
+            raise ValueError(
+                f"example of task {example.task_id!r} has {len(example.completion_tokens)} targets and "
+                f"takes {example.row_tokens} places of rows of at most {longest}; truncate() it first"
+            )
 
 
 def _layout(rows: Sequence[Sequence[Example]], shape: RowShape, num_examples: int) -> Microbatch:

@@ -1,8 +1,9 @@
 """The arrays side of training: the loss of a microbatch, gradient accumulation, one AdamW update.
 
 Three programs are compiled: `start` runs once a training, `accumulate` once a microbatch, `update` once a
-step; and `accumulate` once more for each further shape of a microbatch, of which `packing` makes few. Weights, gradients and moments are float32 whatever the compute type; buffers are
-donated, so that they exist once.
+step; and `accumulate` once more for each further shape of a microbatch, of which `packing` makes few.
+Weights, gradients and moments are float32 whatever the compute type; buffers are donated, so that they
+exist once.
 """
 
 from __future__ import annotations

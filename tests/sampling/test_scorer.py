@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 
 from envisions_jax import Policy
-from envisions_jax.sampling.scorer import Tree, pack_trees, tree_mask
 from tests.sampling.test_sampler import PROMPTS
 
 
@@ -52,23 +50,10 @@ def test_a_completion_does_not_see_its_neighbours(tiny_policy: Policy) -> None:
     assert np.abs(alone - in_company).max() <= 1e-5
 
 
-def test_trees_lie_in_rows_as_the_worked_example_says() -> None:
-    p, q, x, y, z = 11, 12, 13, 14, 15
-    [batch] = pack_trees([Tree([p, q], [[x, y], [z]])], row_length=5, rows=1)
-    assert batch.tokens.tolist() == [[p, q, x, y, z]]
-    assert batch.branch.tolist() == [[0, 0, 1, 1, 2]]
-    assert batch.positions.tolist() == [[0, 1, 2, 3, 2]]
-    assert (batch.at, batch.targets) == ([1, 2, 1], [x, y, z])
-    mask = np.asarray(tree_mask(jnp.asarray(batch.tree), jnp.asarray(batch.branch)))[0]
-    assert mask[2:].astype(int).tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
-
-
-def test_trees_never_span_rows_and_share_them_where_they_fit() -> None:
-    trees = [Tree([1, 2], [[3]]), Tree([4], [[5, 6]]), Tree([7, 8], [[9]]), Tree([1], [[2], [3]])]
-    batches = pack_trees(trees, row_length=6, rows=1)
-    assert [batch.tree[batch.tree > 0].tolist() for batch in batches] == [
-        [1, 1, 1, 2, 2, 2],
-        [3, 3, 3, 4, 4, 4],
-    ]
-    mask = np.asarray(tree_mask(jnp.asarray(batches[0].tree), jnp.asarray(batches[0].branch)))[0]
-    assert not mask[3:, :3].any()
+def test_equal_completions_have_equal_scores_and_keep_their_places(tiny_policy: Policy) -> None:
+    completions = [[[5, 6], [7], [5, 6], []], [[5, 6]]]
+    first, second = tiny_policy.score([PROMPTS[0], PROMPTS[0]], completions)
+    assert [len(log_probs) for log_probs in first] == [2, 1, 2, 0]
+    assert (first[0] == first[2]).all()
+    assert np.abs(first[0] - second[0]).max() <= 1e-5
+    assert abs(first[1][0] - full_log_probs(tiny_policy, PROMPTS[0], [7])[0]) <= 1e-4

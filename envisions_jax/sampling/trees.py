@@ -1,0 +1,143 @@
+"""Token trees in rows: what texts have in common is computed once, and rows are full.
+
+A prompt with its completions, or prompts that begin alike, form a tree: one root, and branches that go on
+from it. Trees lie side by side in rows of a fixed length; the attention mask lets a token see its own branch
+and the root of its own tree. Scoring and prefill are both made of this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from envisions_jax.first_fit import first_fit_decreasing
+from envisions_jax.sampling.shapes import common_prefix
+
+WORTH_SHARING = 8  # tokens; a shorter common beginning only makes trees that are harder to fit into rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """A root, and what it is continued with."""
+
+    root: Sequence[int]
+    branches: Sequence[Sequence[int]]
+
+    @property
+    def size(self) -> int:
+        return len(self.root) + sum(map(len, self.branches))
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """Where branch `number` of tree `tree` lies: places in the flattened rows ``[b·t]``, in reading order."""
+
+    tree: int
+    number: int
+    root: range
+    own: range
+
+    @property
+    def places(self) -> list[int]:
+        return [*self.root, *self.own]
+
+
+@dataclasses.dataclass(eq=False)
+class TreeBatch:
+    """Some rows of trees; `b` rows of `t` tokens.
+
+    The root ``[p, q]`` with branches ``[x, y]`` and ``[z]``::
+
+        tokens       p q x y z
+        tree         1 1 1 1 1      0 is padding
+        branch       0 0 1 1 2      0 is the root, which every branch sees
+        positions    0 1 2 3 2
+        branches     places 0 1 2 3 and 0 1 4
+    """
+
+    tokens: np.ndarray
+    tree: np.ndarray
+    branch: np.ndarray
+    positions: np.ndarray
+    branches: list[Branch]
+
+
+def pack_trees(trees: Sequence[Tree], row_length: int, rows: int) -> list[TreeBatch]:
+    """The trees in batches of `rows` rows, each row as full as may be. A tree never spans rows."""
+    filled = first_fit_decreasing([tree.size for tree in trees], [row_length])
+    batches = []
+    for start in range(0, len(filled), rows):
+        tokens, tree, branch, positions = np.zeros((4, rows, row_length), np.int32)
+        batch = TreeBatch(tokens, tree, branch, positions, [])
+        for row, (_, members) in enumerate(filled[start : start + rows]):
+            at = 0
+            for member in members:
+                _lay_out(batch, row, at, trees[member], member)
+                at += trees[member].size
+        batches.append(batch)
+    return batches
+
+
+def _lay_out(batch: TreeBatch, row: int, start: int, tree: Tree, number: int) -> None:
+    flat = row * batch.tokens.shape[1]
+    root = range(flat + start, flat + start + len(tree.root))
+    at = start
+    for branch, tokens in enumerate([tree.root, *tree.branches]):
+        end = at + len(tokens)
+        first = 0 if branch == 0 else len(tree.root)
+        batch.tokens[row, at:end] = tokens
+        batch.tree[row, at:end] = number + 1
+        batch.branch[row, at:end] = branch
+        batch.positions[row, at:end] = np.arange(first, first + len(tokens))
+        if branch > 0:
+            batch.branches.append(Branch(number, branch - 1, root, range(flat + at, flat + end)))
+        at = end
+
+
+def tree_mask(tree: Int[Array, "b t"], branch: Int[Array, "b t"]) -> Bool[Array, "b t t"]:
+    """True where query t may see key s: not later, of the same tree, and of its root or its own branch.
+
+    For the worked example of `TreeBatch` (tokens p q x y z)::
+
+        x: [1, 1, 1, 0, 0]
+        y: [1, 1, 1, 1, 0]
+        z: [1, 1, 0, 0, 1]
+    """
+    order = jnp.arange(tree.shape[1])
+    mask = (order[None, :] <= order[:, None])[None]
+    mask &= tree[:, :, None] == tree[:, None, :]
+    return mask & ((branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :]))
+
+
+def grow_trees(prompts: Sequence[Sequence[int]], most: int) -> list[Tree]:
+    """Trees of at most `most` tokens whose branches, one after the other, are the prompts in their order.
+
+    A prompt joins its neighbours where that saves tokens: a root of r tokens under n prompts saves (n - 1)·r.
+    The five refinements of a task share all but the attempt, so that a stage of them is half the work. Every
+    branch keeps at least one token; no prompt may be empty.
+
+    >>> grow_trees([[1] * 9 + [2], [1] * 9 + [3, 4], [5, 6]], most=64)[0].branches
+    [[2], [3, 4]]
+    """
+    trees: list[Tree] = []
+    group: list[Sequence[int]] = []
+    shared = 0
+    for prompt in prompts:
+        common = min(shared, len(common_prefix([group[0], prompt]))) if group else 0
+        size = sum(map(len, group)) + len(prompt) - len(group) * common
+        saves = len(group) * common > (len(group) - 1) * shared
+        if group and common >= WORTH_SHARING and saves and size <= most:
+            group.append(prompt)
+            shared = common
+        else:
+            trees += [_tree(group, shared)] if group else []
+            group, shared = [prompt], len(prompt) - 1
+    return trees + ([_tree(group, shared)] if group else [])
+
+
+def _tree(prompts: Sequence[Sequence[int]], shared: int) -> Tree:
+    return Tree(prompts[0][:shared], [prompt[shared:] for prompt in prompts])
