@@ -29,13 +29,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.max_length = 256
     config.train.rows = 4
     config.train.row_length = 288
-    config.sampler.shard_tasks = 64
+    config.sampler.shard_tasks = 128
+    config.sampler.slots = 80
     if variant == "tiny":
         config.name = "quickstart-tiny"
         config.tasks.train_size = 12
         config.tasks.test_size = 8
         config.sampler.k = 3
         config.sampler.shard_tasks = 4
+        config.sampler.slots = 8
         config.eval.shard_tasks = 4
         config.loop.iterations = 2
         config.train.epochs = 1
