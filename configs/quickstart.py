@@ -17,7 +17,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = default_config()
     config.name = "quickstart"
     config.model.context = 512
-    config.tasks.train_size = 128
+    config.tasks.train_size = 96
     config.tasks.steps = (0.4, 0.5, 0.1)
     config.tasks.test_size = 200
     config.sampler.temperature = 0.7
@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.max_length = 256
     config.train.rows = 4
     config.train.row_length = 288
-    config.sampler.shard_tasks = 128
+    config.sampler.shard_tasks = 96
     config.sampler.slots = 80
     if variant == "tiny":
         config.name = "quickstart-tiny"

@@ -35,9 +35,32 @@ class RunError(RuntimeError):
 def run(program: Program, define: Callable[[], None]) -> None:
     """Run `program(config, flags)` with `--config` and the flags that `define` adds; never returns."""
     restart_with_huge_pages()
-    config_flags.DEFINE_config_file("config", help_string="configs/<name>.py[:variant]", lock_config=True)
-    define()
+    ours = _defined_by(_define_config) | _defined_by(define)
+    if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
+        sys.exit(_help(ours))
     app.run(lambda _: guard(lambda: program(_config(), flags.FLAGS)), flags_parser=_parse)
+
+
+def _define_config() -> None:
+    config_flags.DEFINE_config_file("config", help_string="configs/<name>.py[:variant]", lock_config=True)
+
+
+def _defined_by(define: Callable[[], None]) -> dict[str, str]:
+    """Name → meaning of the flags that `define` adds."""
+    before = set(flags.FLAGS)
+    define()
+    return {name: flags.FLAGS[name].help for name in sorted(set(flags.FLAGS) - before)}
+
+
+def _help(meanings: dict[str, str]) -> int:
+    """What the program does and the flags it has; absl's own page lists those of its libraries too."""
+    print((sys.modules["__main__"].__doc__ or "").strip(), end="\n\n")
+    meanings = meanings | {
+        "config.<section>.<key>": "overrides a key; envisions_jax/config.py lists them all"
+    }
+    for name, meaning in meanings.items():
+        print(f"  --{name}={'VALUE' if '<' in name else name.upper()}\n        {meaning}")
+    return 0
 
 
 def guard(program: Callable[[], int]) -> int:

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare(first: Path, second: Path) -> int:
+    if first.resolve() == second.resolve():
+        raise ConfigError(f"{first} and {second}: are the same run; give two")
     configs = [read_config(WorkDir(path)) for path in (first, second)]
     records = [
         finished_records(WorkDir(path), config) for path, config in zip((first, second), configs, strict=True)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from envisions_jax.demonstrations import MATH_DEMONSTRATIONS
+from envisions_jax.models.config import ModelError
+from envisions_jax.models.locating import on_this_machine
 from envisions_jax.tasks import NAMES
 
 
@@ -53,6 +55,14 @@ def validate(flat: Mapping[str, Any]) -> None:
     _validate_lengths(flat)
     good = flat["loop.refine"] or not flat["selection.l2"]
     _require(good, flat, "loop.refine", "without refinement there is no L2: set selection.l2=False too")
+
+
+def check_model(path: str, key: str = "model.path") -> None:
+    """Raise `ConfigError` where no model is and none could be downloaded from."""
+    try:
+        on_this_machine(path)
+    except ModelError as error:
+        raise ConfigError(f"{key}={path}: {error}") from error
 
 
 def _validate_tasks(flat: Mapping[str, Any]) -> None:

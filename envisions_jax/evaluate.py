@@ -17,7 +17,7 @@ from absl import flags
 from envisions_jax import command_line
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config, flatten, with_values
-from envisions_jax.config_rules import ConfigError, validate
+from envisions_jax.config_rules import ConfigError, check_model, validate
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import PromptError, Prompts
 from envisions_jax.summary import percent
@@ -36,6 +36,9 @@ def main(config: Config, values: flags.FlagValues) -> int:
     config = with_values(config, {"tasks.test": tuple(values.tasks) or config.tasks.test})
     validate(flatten(config))
     run = find_run(config, values.checkpoint)
+    if run is None and values.checkpoint != "base":
+        check_model(values.checkpoint, "checkpoint")
+    check_model(config.model.path)
     output = Path(values.output or _default_output(run, values.shots))
     _check_output(output)
     sets = test_tasks(config)

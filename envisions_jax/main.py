@@ -10,10 +10,12 @@ from contextlib import ExitStack
 from absl import flags
 
 from envisions_jax import command_line
+from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
-from envisions_jax.config_rules import ConfigError
+from envisions_jax.config_rules import ConfigError, check_model
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import PromptError, Prompts
+from envisions_jax.store import StoreError, check_free
 from envisions_jax.task_sets import check_sets, test_tasks, train_sets
 from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity
 from envs import Task
@@ -22,6 +24,11 @@ from envs import Task
 def main(config: Config, values: flags.FlagValues) -> int:
     """The exit code of a whole run."""
     workdir = check_workdir(values.workdir or f"runs/{config.name}", config)
+    check_model(config.model.path)
+    try:
+        check_free(workdir.store)
+    except StoreError as error:
+        raise RunError(str(error)) from error
     sets, tests = train_sets(config), test_tasks(config)
     check_sets(sets, tests)
     train = [task for group in sets.values() for task in group]

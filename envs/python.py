@@ -26,6 +26,7 @@ _ERROR_LIMIT = 500
 _JUDGE_LIMIT_S = 3.0
 _JUDGE_MEMORY_MB = 1024
 _LOOK_AHEAD_PER_WORKER = 8
+_END = object()
 
 
 def extract_program(text: str) -> str:
@@ -62,7 +63,7 @@ class PythonEnvironment:
         ):
             if not isinstance(number, int) or not least <= number <= most:
                 raise ValueError(f"{name} must be a whole number from {least} to {most}, not {number!r}")
-        if not 0 < time_limit_s <= 3600:
+        if not isinstance(time_limit_s, int | float) or not 0 < time_limit_s <= 3600:
             raise ValueError(f"time_limit_s must be a number of seconds in (0, 3600], not {time_limit_s!r}")
         if sandbox not in PROTECTIONS:
             raise ValueError(f"sandbox must be one of {', '.join(PROTECTIONS)}, not {sandbox!r}")
@@ -91,6 +92,8 @@ class PythonEnvironment:
     def execute(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Outcome]:
         """One outcome per (task, program), in order. Reads at most 8 programs per worker ahead of what it
         yielded.
+
+        Raises TypeError for anything else than a Task and a text.
         """
         waiting: deque[tuple[Task, int]] = deque()
         source, exhausted = iter(programs), False
@@ -99,11 +102,11 @@ class PythonEnvironment:
                 while not exhausted and len(waiting) < self._look_ahead:
                     if waiting and self._pool.is_done(waiting[0][1]):
                         break
-                    entry = next(source, None)
-                    if entry is None:
+                    entry = next(source, _END)
+                    if entry is _END:
                         exhausted = True
                     else:
-                        task, text = entry
+                        task, text = _checked(entry)
                         waiting.append((task, self._pool.submit({"program": extract_program(text)})))
                 if not waiting:
                     return
@@ -187,6 +190,17 @@ class PythonEnvironment:
         failed = _was_killed(message) or message["status"] in ("infrastructure", "unconfined")
         error = f"the comparison with the right answer did not end well ({message['status']})"
         return None if failed else False, error
+
+
+def _checked(entry: Any) -> tuple[Task, str]:
+    if not (
+        isinstance(entry, tuple)
+        and len(entry) == 2
+        and isinstance(entry[0], Task)
+        and isinstance(entry[1], str)
+    ):
+        raise TypeError(f"execute takes pairs (envs.Task, program text), got {entry!r:.200}")
+    return entry
 
 
 def _was_killed(message: dict[str, Any]) -> bool:

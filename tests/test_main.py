@@ -12,6 +12,7 @@ from envisions_jax.command_line import RunError, guard
 from envisions_jax.config import Config, flatten, with_values
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.evaluate import find_run
+from envisions_jax.store import TrajectoryStore
 from envisions_jax.workdir import SCHEMA, WorkDir, check_workdir, create_workdir, read_config
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,7 @@ BAD_COMMANDS = [
     ([QUICKSTART, "--config.prompt.shots=4"], "prompt.shots=4: there are 3 demonstrations"),
     ([QUICKSTART, "--config.tasks.test=gsm9k"], "did you mean gsm8k?"),
     ([QUICKSTART, "--config.env.memory_limit_mb=1"], "env.memory_limit_mb=1: must be from 16"),
+    ([QUICKSTART, "--config.model.path=nowhere.gguf"], "model.path=nowhere.gguf: no model at"),
     ([QUICKSTART, "--workdr=x"], "workdr"),
     ([QUICKSTART, "extra"], "unexpected argument 'extra'"),
 ]
@@ -54,6 +56,21 @@ def test_a_command_that_cannot_work_ends_in_one_line_and_code_2(
     assert message in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("module", ["envisions_jax.main", "envisions_jax.evaluate"])
+def test_help_is_about_this_program_and_no_failure(module: str) -> None:
+    done = run(module, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "--config=CONFIG" in done.stdout and "--config.<section>.<key>=" in done.stdout
+    assert ("--workdir=WORKDIR" in done.stdout) == (module == "envisions_jax.main")
+
+
+def test_a_work_directory_in_use_is_refused_before_jax_starts(tmp_path: Path) -> None:
+    with TrajectoryStore(tmp_path / "run" / "store.sqlite"):
+        done = run("envisions_jax.main", QUICKSTART, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "in use by another run" in done.stderr
 
 
 CONFIG_FILES = [
@@ -86,6 +103,7 @@ def test_evaluate_wants_a_checkpoint_known_sets_and_demonstrations_there_are() -
         ([], "--checkpoint=base"),
         (["--checkpoint=base", "--tasks=gsm9k"], "did you mean gsm8k?"),
         (["--checkpoint=base", "--shots=99"], "shots=99"),
+        (["--checkpoint=no such run"], "checkpoint=no such run: no model at"),
         (["--checkpoint=base", "--output=configs"], "output=configs: is a folder"),
         (["--checkpoint=base", "--output=nowhere/x.json"], "there is no folder nowhere"),
     ):
@@ -241,6 +259,7 @@ def test_compare_refuses_what_is_not_a_finished_run(
     assert compare.main([whole, part]) == 2
     assert compare.main([whole, str(tmp_path)]) == 2
     assert compare.main([whole]) == 2
+    assert compare.main([whole, whole]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert "has 1 of 2 iterations" in lines[0]
     assert "is not a run" in lines[1]

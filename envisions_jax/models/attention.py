@@ -1,4 +1,4 @@
-"""Attention over grouped key/value heads, and the rule of who sees whom.
+"""Attention over grouped key/value heads that may be kept in several places, and the rule of who sees whom.
 
 The trunk (`envisions_jax.models.llama`) is written once and takes an `Attention`: training and
 scoring pass `CausalAttention`; the sampler passes its own, which keeps keys and values.
@@ -7,7 +7,9 @@ scoring pass `CausalAttention`; the sampler passes its own, which keeps keys and
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,27 +34,78 @@ class Attention(Protocol):
     ) -> Float[Array, "b t h c"]: ...
 
 
-def masked_attention(
-    q: Float[Array, "b t h c"],
-    k: Float[Array, "b s g c"],
-    v: Float[Array, "b s g c"],
-    mask: Bool[Array, "#b t s"],
-) -> Float[Array, "b t h c"]:
-    """Softmax attention, in float32 whatever the inputs' type; `h` heads share `g` key/value heads.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Seen:
+    """Keys and values that queries may see: ``[g s c]`` if all rows share them, else ``[b g s c]``.
+
+    `mask` is ``[b t s]``, with 1 for any of b, t that it does not depend on.
+    """
+
+    keys: Float[Array, "*b g s c"]
+    values: Float[Array, "*b g s c"]
+    mask: Bool[Array, "#b #t s"]
+
+
+class Part(NamedTuple):
+    """Attention over one place alone: what is mixed, and what it takes to merge it with others."""
+
+    peak: Float[Array, "b g q 1"]  # greatest score
+    total: Float[Array, "b g q 1"]  # sum of exp(score - peak)
+    mixed: Float[Array, "b g q c"]  # sum of exp(score - peak) · value
+
+
+def attend(q: Float[Array, "b t h c"], places: Sequence[Seen]) -> Float[Array, "b t h c"]:
+    """Softmax attention of `q` over all `places` together, in float32 whatever the inputs' type.
 
     Query head i reads key/value head ``i // (h // g)``, as transformers' ``repeat_kv`` does.
+    Each place is attended to by itself, and the parts are merged by their log-sum-exp: what all rows share
+    is one matrix product, and no scores are copied next to others.
     """
     b, t, h, c = q.shape
-    s, g = k.shape[1:3]
-    # Two plain batched matrix products over [b·g], the r = h // g queries of a group below one another:
+    g = places[0].keys.shape[-3]
+    queries = (q * c**-0.5).reshape(b, t, g, h // g, c).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, c)
+    parts = [_attend_to(queries, place, t) for place in places]
+    peak = functools.reduce(jnp.maximum, [part.peak for part in parts])
+    shares = [jnp.exp(part.peak - peak) for part in parts]
+    total, mixed = (
+        functools.reduce(jnp.add, [share * x for share, x in zip(shares, xs, strict=True)])
+        for xs in ([part.total for part in parts], [part.mixed for part in parts])
+    )
+    mixed /= total
+    return mixed.reshape(b, g, -1, t, c).transpose(0, 3, 1, 2, 4).reshape(b, t, h, c).astype(q.dtype)
+
+
+def _attend_to(queries: Float[Array, "b g q c"], place: Seen, t: int) -> Part:
+    """`q` counts the queries of a group: its heads one below the other, each with its `t` tokens."""
+    b, g, q, c = queries.shape
+    shared = place.keys.ndim == 3
+    # Plain batched products of matrices over [g] or [b·g], the r = h // g heads of a group below one another:
     # on XLA:CPU half the time of einsums over the given layout, forward and backward (measured).
-    queries = (q * c**-0.5).reshape(b, t, g, h // g, c).transpose(0, 2, 3, 1, 4).reshape(b * g, -1, c)
-    keys, values = (x.transpose(0, 2, 1, 3).reshape(b * g, s, c) for x in (k, v))
-    scores = jnp.einsum("nqc,nsc->nqs", queries, keys, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores.reshape(b, g, -1, t, s), MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype).reshape(b * g, -1, s)
-    attended = jnp.einsum("nqs,nsc->nqc", weights, values).reshape(b, g, -1, t, c)
-    return attended.transpose(0, 3, 1, 2, 4).reshape(b, t, h, c)
+    rows = queries.swapaxes(0, 1).reshape(g, b * q, c) if shared else queries.reshape(b * g, q, c)
+    keys, values = (x.reshape(-1, *x.shape[-2:]) for x in (place.keys, place.values))
+    scores = jnp.einsum("nqc,nsc->nqs", rows, keys, preferred_element_type=jnp.float32)
+    s = scores.shape[-1]
+    if shared:  # [g b r t s], the mask between b and t
+        scores = jnp.where(place.mask[None, :, None], scores.reshape(g, b, -1, t, s), MASKED)
+    else:
+        scores = jnp.where(place.mask[:, None, None], scores.reshape(b, g, -1, t, s), MASKED)
+    scores = scores.reshape(rows.shape[0], -1, s)
+    peak = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))  # it cancels out
+    weights = jnp.exp(scores - peak)
+    total = weights.sum(axis=-1, keepdims=True)
+    mixed = jnp.einsum(
+        "nqs,nsc->nqc", weights.astype(values.dtype), values, preferred_element_type=jnp.float32
+    )
+
+    def by_row(x: Array) -> Array:
+        return x.reshape(g, b, q, -1).swapaxes(0, 1) if shared else x.reshape(b, g, q, -1)
+
+    return Part(by_row(peak), by_row(total), by_row(mixed))
+
+
+def heads_first(x: Float[Array, "b t g c"]) -> Float[Array, "b g t c"]:
+    """From the trunk's layout to the one that attention reads, and caches keep."""
+    return x.transpose(0, 2, 1, 3)
 
 
 def causal_mask(segment_ids: Int[Array, "b t"] | None, positions: Int[Array, "b t"]) -> Bool[Array, "b t t"]:
@@ -86,10 +139,14 @@ def causal_attention(
     time, 1 GiB less memory).
     """
     mask, length = causal_mask(segment_ids, positions), q.shape[1]
+    keys, values = heads_first(k), heads_first(v)
     size = -(-length // QUERY_BLOCKS)
     ends = range(size, length + size, size)  # the last may lie beyond the row, where slices stop
     attended = [
-        masked_attention(q[:, end - size : end], k[:, :end], v[:, :end], mask[:, end - size : end, :end])
+        attend(
+            q[:, end - size : end],
+            [Seen(keys[:, :, :end], values[:, :, :end], mask[:, end - size : end, :end])],
+        )
         for end in ends
     ]
     return jnp.concatenate(attended, axis=1)

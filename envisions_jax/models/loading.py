@@ -1,10 +1,9 @@
-"""Finds a model by path, Hugging Face id or alias, and reads it: safetensors, PyTorch or GGUF."""
+"""Reads a model from where `locating` finds it: safetensors, PyTorch or GGUF."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ import safetensors
 from flax import nnx
 from jax.typing import DTypeLike
 
-from envisions_jax.models import default_model, gguf_tokenizer
+from envisions_jax.models import gguf_tokenizer
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.gguf import GGUFModel
 from envisions_jax.models.llama import Llama
+from envisions_jax.models.locating import locate
 from envisions_jax.models.weights import assemble
 from envisions_jax.tokenizer import Tokenizer, load_tokenizer
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_TEXT_FILES = ["*.json", "*.jinja", "tokenizer.model"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,23 +52,6 @@ def load_pretrained(name: str | Path, *, dtype: DTypeLike, param_dtype: DTypeLik
         config, folder_tensors(path), dtype=dtype, param_dtype=param_dtype, source=str(path)
     )
     return Loaded(config, graphdef, params, tokenizer)
-
-
-def locate(name: str | Path) -> Path:
-    """The folder or GGUF file on this machine, downloaded if it must be."""
-    if name == default_model.ALIAS:
-        return default_model.ensure()
-    path = Path(name).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
-        return path
-    if path.is_file():
-        raise ModelError(f"{path} is a file, but not a .gguf; give the folder that holds the model")
-    if not _HUB_ID.fullmatch(str(name)) or str(name).startswith("."):
-        raise ModelError(
-            f"no model at {str(name)!r}: give an existing folder or .gguf file, a Hugging Face id "
-            f"('owner/name'), or {default_model.ALIAS!r}"
-        )
-    return _from_hub(str(name))
 
 
 def read_config(folder: Path) -> LlamaConfig:
@@ -158,25 +138,6 @@ def _check_vocabulary(config: LlamaConfig, tokenizer: Tokenizer | None, path: Pa
             f"{config.vocab_size}; they are not of the same model (or the tokenizer was given extra tokens: "
             "remove them from its files)"
         )
-
-
-def _from_hub(name: str) -> Path:
-    import huggingface_hub
-
-    def fetch(patterns: list[str]) -> Path:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
-
-    try:
-        folder = fetch([*_TEXT_FILES, "model*.safetensors"])
-        if not any(folder.glob("model*.safetensors")):
-            folder = fetch([*_TEXT_FILES, "pytorch_model*.bin"])
-    except OSError as error:  # all of the hub client's errors are
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"cannot get {name!r} from the Hugging Face hub: {reason} Check the id, the network, and for "
-            "gated models `huggingface-cli login`; or download it elsewhere and give its folder"
-        ) from error
-    return folder
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -20,8 +20,9 @@ import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
+from envisions_jax.models.attention import Seen, attend
 from envisions_jax.models.llama import Llama
-from envisions_jax.sampling.cache import Cache, LayerCache, Seen, attend
+from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.decode import empty_cache
 from envisions_jax.sampling.prefill import (
     Prefilled,

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from envisions_jax.models.attention import Seen, attend
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
-from envisions_jax.sampling.cache import Cache, LayerCache, Seen, attend
+from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Prefilled, PromptPlaces, put_prompts, shared_prefix
 

@@ -16,9 +16,9 @@ import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
-from envisions_jax.models.attention import causal_mask
+from envisions_jax.models.attention import Seen, attend, causal_mask, heads_first
 from envisions_jax.models.llama import Llama
-from envisions_jax.sampling.cache import Cache, LayerCache, Seen, attend, heads_first
+from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.sampling.trees import grow_trees, pack_trees, tree_mask
 

@@ -17,8 +17,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from envisions_jax.models.attention import Seen, attend, heads_first
 from envisions_jax.models.llama import Llama
-from envisions_jax.sampling.cache import Cache, Seen, attend, heads_first
+from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import shared_prefix
 from envisions_jax.sampling.shapes import ROW_LENGTH, StageShape, common_prefix, rung
 from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees, tree_mask

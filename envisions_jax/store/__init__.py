@@ -28,7 +28,7 @@ from envisions_jax.store.records import (
     Trajectory,
     trajectory_id,
 )
-from envisions_jax.store.schema import SCHEMA_VERSION, fingerprint
+from envisions_jax.store.schema import SCHEMA_VERSION, check_free, fingerprint
 from envisions_jax.store.trajectory_store import TrajectoryStore
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "StoredTask",
     "Trajectory",
     "TrajectoryStore",
+    "check_free",
     "fingerprint",
     "trajectory_id",
 ]

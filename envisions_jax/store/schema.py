@@ -184,6 +184,12 @@ def _walk(before: object, now: object, key: str) -> list[str]:
     return found
 
 
+def check_free(path: Path) -> None:
+    """Raise `StoreLockedError` if another process writes to the store at `path`, which need not exist."""
+    if path.exists():
+        _acquire_lock(path).close()
+
+
 def _acquire_lock(path: Path) -> IO[str]:
     """One writer at a time, by a POSIX record lock: it dies with its process and is not inherited by fork."""
     try:

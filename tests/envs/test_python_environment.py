@@ -207,6 +207,13 @@ def test_impossible_options_are_named(options: dict[str, object]) -> None:
         envs.make("python", **options)
 
 
+@pytest.mark.parametrize("entry", ["result = 1", (1, "result = 1"), (envs.Task("t", "?", 1), None), None])
+def test_only_pairs_of_task_and_text_are_executed(environment: PythonEnvironment, entry: object) -> None:
+    with pytest.raises(TypeError, match="takes pairs"):
+        list(environment.execute([entry]))  # type: ignore[list-item]
+    assert run(environment, "result = 1").kind == "wrong"  # and the environment is as good as before
+
+
 def test_unknown_environment_and_option() -> None:
     with pytest.raises(ValueError, match=r"unknown environment 'pyhton': choose one of .*python"):
         envs.make("pyhton")

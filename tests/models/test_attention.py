@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envisions_jax.models.attention import causal_attention, causal_mask, masked_attention
+from envisions_jax.models.attention import Seen, attend, causal_attention, causal_mask, heads_first
 
 
 def by_definition(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -48,14 +48,27 @@ def test_the_worked_example_of_the_mask() -> None:
 
 def test_a_query_that_sees_nothing_gives_numbers() -> None:
     ones = jnp.ones((1, 3, 2, 4))
-    found = masked_attention(ones, ones, ones, jnp.zeros((1, 3, 3), bool))
+    found = attend(ones, [Seen(heads_first(ones), heads_first(ones), jnp.zeros((1, 3, 3), bool))])
     assert np.isfinite(np.asarray(found)).all()
 
 
-def test_keys_may_be_more_than_queries() -> None:
+@pytest.mark.parametrize("cuts", [(0, 9, 9), (4, 9, 9), (0, 5, 9), (3, 4, 9), (3, 8, 9)])
+def test_places_together_are_one(cuts: tuple[int, int, int]) -> None:
+    """Keys of nine tokens: the first for all rows, then two places of each row's own; some of them empty."""
     rng = np.random.default_rng(1)
-    q = rng.normal(size=(1, 2, 2, 4)).astype(np.float32)
-    k, v = rng.normal(size=(2, 1, 5, 2, 4)).astype(np.float32)
-    mask = np.array([[[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]], bool)
-    found = masked_attention(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), jnp.asarray(mask))
-    assert np.allclose(found, by_definition(q, k, v, mask), atol=1e-5)
+    q = rng.normal(size=(3, 2, 6, 4)).astype(np.float32)
+    k, v = rng.normal(size=(2, 3, 9, 2, 4)).astype(np.float32)
+    shared = cuts[0]
+    k[:, :shared], v[:, :shared] = k[:1, :shared], v[:1, :shared]
+    mask = rng.random((3, 2, 9)) < 0.7
+    mask[:, :, :shared] = np.arange(shared) < shared - 1  # padding of a prefix is the same for all
+    mask[:, :, -1] = True
+    places = []
+    for start, end in ((0, cuts[0]), (cuts[0], cuts[1]), (cuts[1], cuts[2])):
+        keys, values = (heads_first(jnp.asarray(x[:, start:end])) for x in (k, v))
+        if end == shared:
+            keys, values = keys[0], values[0]
+        if end > start:
+            row_mask = mask[:1, :1] if end == shared else mask
+            places.append(Seen(keys, values, jnp.asarray(row_mask[:, :, start:end])))
+    assert np.allclose(attend(jnp.asarray(q), places), by_definition(q, k, v, mask), atol=1e-5)
