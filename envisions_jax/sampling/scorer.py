@@ -21,7 +21,7 @@ from envisions_jax.models.attention import Seen, attend, heads_first
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import shared_prefix
-from envisions_jax.sampling.shapes import ROW_LENGTH, StageShape, common_prefix, rung
+from envisions_jax.sampling.shapes import PROMPT_LADDER, ROW_LENGTH, StageShape, common_prefix, rung
 from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees, tree_mask
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Scorer:
         # Completions that are the same token for token are computed once.
         distinct = [list(dict.fromkeys(map(tuple, group))) for group in completions]
         trees = [Tree(prompt[len(prefix) :], own) for prompt, own in zip(prompts, distinct, strict=True)]
-        row_length = max(rung(max(tree.size for tree in trees)), ROW_LENGTH)
+        row_length = max(rung(max(tree.size for tree in trees), PROMPT_LADDER), ROW_LENGTH)
         shape = StageShape(tuple(prefix), row_length, 0)
         scores: list[dict[tuple[int, ...], np.ndarray]] = [{} for _ in prompts]
         for batch in pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length)):
@@ -66,8 +66,7 @@ class Scorer:
         places = [branch.places for branch in batch.branches]
         predicting = [at for path, n in zip(places, lengths, strict=True) for at in path[-n - 1 : -1]]
         predicted = [at for branch in batch.branches for at in branch.own]
-        room = rung(len(predicted))
-        at, targets = np.zeros(room, np.int32), np.zeros(room, np.int32)
+        at, targets = np.zeros((2, batch.tokens.size), np.int32)
         at[: len(predicting)], targets[: len(predicted)] = predicting, batch.tokens.reshape(-1)[predicted]
         log_probs = score_rows(
             self._policy.graphdef,
@@ -75,6 +74,7 @@ class Scorer:
             self._sampler.prefix_cache(shape),
             jnp.int32(len(shape.prefix)),
             *map(jnp.asarray, (batch.tokens, batch.tree, batch.branch, batch.positions, at, targets)),
+            jnp.int32(len(predicted)),
         )
         ends = np.cumsum([0, *lengths])
         flat = np.asarray(log_probs)
@@ -93,8 +93,9 @@ def score_rows(
     positions: Int[Array, "b t"],
     at: Int[Array, " m"],
     targets: Int[Array, " m"],
+    count: Int[Array, ""],
 ) -> Float[Array, " m"]:
-    """log π(target) for the tokens that the flat places `at` predict."""
+    """log π(target) for the tokens that the flat places `at` predict, of which the first `count` are meant."""
     model = nnx.merge(graphdef, params)
     mask = tree_mask(tree, branch)
 
@@ -104,22 +105,28 @@ def score_rows(
 
     hidden = model(tokens, prefix_length + positions, attention)
     hidden = hidden.reshape(-1, hidden.shape[-1])[at]
-    return target_log_probs(model, hidden, targets)
+    return target_log_probs(model, hidden, targets, count)
 
 
 def target_log_probs(
-    model: Llama, hidden: Float[Array, "m d"], targets: Int[Array, " m"]
+    model: Llama, hidden: Float[Array, "m d"], targets: Int[Array, " m"], count: Int[Array, ""]
 ) -> Float[Array, " m"]:
-    """log softmax of the logits at `targets`; only `LOGIT_CHUNK` rows of logits exist at a time."""
+    """log softmax of the logits at the first `count` targets, 0 at the others.
+
+    Only `LOGIT_CHUNK` rows of logits exist at a time. How many chunks are visited is data, not shape: one
+    program serves any number of targets.
+    """
     m = len(targets)
     chunk = min(m, LOGIT_CHUNK)
-    pad = -m % chunk
+    hidden, targets = jnp.pad(hidden, ((0, -m % chunk), (0, 0))), jnp.pad(targets, (0, -m % chunk))
 
-    def one(inputs: tuple[Array, Array]) -> Array:
-        rows, wanted = inputs
+    def visit(i: Array, found: Array) -> Array:
+        rows, wanted = (jax.lax.dynamic_slice_in_dim(x, i * chunk, chunk) for x in (hidden, targets))
         logits = model.logits(rows)
         chosen = jnp.take_along_axis(logits, wanted[:, None], axis=-1)[:, 0]
-        return chosen - jax.nn.logsumexp(logits, axis=-1)
+        return jax.lax.dynamic_update_slice_in_dim(
+            found, chosen - jax.nn.logsumexp(logits, axis=-1), i * chunk, axis=0
+        )
 
-    chunks = jnp.pad(hidden, ((0, pad), (0, 0))).reshape(-1, chunk, hidden.shape[-1])
-    return jax.lax.map(one, (chunks, jnp.pad(targets, (0, pad)).reshape(-1, chunk))).reshape(-1)[:m]
+    nothing = jnp.zeros(len(targets), jnp.float32)
+    return jax.lax.fori_loop(0, (count + chunk - 1) // chunk, visit, nothing)[:m]

@@ -10,17 +10,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-PREFIX_LADDER = (64, 256, 1024, 4096, 16384)
+# What a prompt's padding costs is attention alone (prompts are computed packed), and each rung that a run
+# meets costs a compilation of everything: these ladders are coarse.
+PREFIX_LADDER = (256, 1024, 4096, 16384)
+PROMPT_LADDER = (128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 # Powers of two, and half-way between the smaller ones: at most a third of a rung is padding there.
+NEW_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
 ROW_LENGTH = 256  # of rows that hold trees of tokens, where none is longer: short enough for cheap attention
 PREFILL_TOKENS = 512  # prompt tokens computed in one call: enough to keep the matrix units busy
-LENGTH_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
 
 
-def rung(length: int, ladder: Sequence[int] = LENGTH_LADDER) -> int:
+def rung(length: int, ladder: Sequence[int]) -> int:
     """The lowest rung that holds `length`; beyond the ladder the next multiple of its last rung.
 
-    >>> rung(33), rung(0), rung(40000)
+    >>> rung(33, NEW_LADDER), rung(0, NEW_LADDER), rung(40000, NEW_LADDER)
     (48, 32, 65536)
     """
     for step in ladder:
@@ -60,9 +63,10 @@ def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> StageShape:
     """The shape of a stage that samples from `prompts`, each a sequence of at least one token."""
     prefix = common_prefix(prompts)
     own = [len(prompt) - len(prefix) for prompt in prompts]
-    row_length = max(rung(max(own)), ROW_LENGTH)
+    prompt_length = rung(max(own), PROMPT_LADDER)
+    row_length = max(prompt_length, ROW_LENGTH)
     rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(own) // row_length))
-    return StageShape(tuple(prefix), rung(max(own)), rung(max_new_tokens), rows)
+    return StageShape(tuple(prefix), prompt_length, rung(max_new_tokens, NEW_LADDER), rows)
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
