@@ -23,6 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sampler.temperature = 0.7
     config.sampler.max_new_tokens = 32
     config.eval.max_new_tokens = 32
+    config.eval.shard_tasks = 200
     config.train.learning_rate = 1e-4
     config.train.batch_size = 16
     config.train.epochs = 2

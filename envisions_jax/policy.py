@@ -203,10 +203,14 @@ class Policy:
         beams: int = 2,
         max_new_tokens: int = 128,
         stop: Sequence[str] = (),
+        slots: int = 32,
         shape: StageShape | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Beam]]:
         """For each prompt its `beams` most likely sequences, best first (as transformers' ``num_beams``).
+
+        Args:
+          slots: how many beams are decoded side by side; the other arguments are those of `generate`.
 
         Raises:
           ValueError: an argument that cannot be meant; it names the argument and its value.
@@ -214,6 +218,7 @@ class Policy:
         from envisions_jax.sampling.beam import beam_search
 
         _check(beams >= 1, "beams", beams, "search with at least one beam")
+        _check(slots >= 1, "slots", slots, "decode at least one beam at a time")
         self._check_decoding(max_new_tokens, stop)
         tokens = self._prompt_tokens(prompts, room=1)
         return beam_search(
@@ -222,6 +227,7 @@ class Policy:
             beams=beams,
             max_new_tokens=self._within_context(max_new_tokens, tokens),
             stop=tuple(stop),
+            slots=slots,
             shape=shape,
             progress=progress,
         )

@@ -66,8 +66,8 @@ def beam_search(
     beams: int,
     max_new_tokens: int,
     stop: tuple[str, ...] = (),
+    slots: int,
     shape: StageShape | None = None,
-    slots: int = 32,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[Beam]]:
     """For each prompt its `beams` best sequences, best first."""

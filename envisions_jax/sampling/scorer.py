@@ -95,7 +95,7 @@ def score_rows(
     targets: Int[Array, " m"],
     count: Int[Array, ""],
 ) -> Float[Array, " m"]:
-    """log π(target) for the tokens that the flat places `at` predict, of which the first `count` are meant."""
+    """log π(target) for the tokens that the flat places `at` predict; the first `count` are wanted."""
     model = nnx.merge(graphdef, params)
     mask = tree_mask(tree, branch)
 

@@ -51,6 +51,7 @@ def answers(
         beams=config.beams,
         max_new_tokens=config.max_new_tokens,
         stop=prompts.stop,
+        slots=slots,
         shape=shape,
         progress=advance,
     )

@@ -26,20 +26,15 @@ def test_common_prefix_is_the_longest_that_leaves_each_prompt_a_token(prompts: l
 
 def test_a_stage_has_room_for_its_longest_prompt() -> None:
     shape = plan([[1, 2, 3], [1, 2, *range(40)]], max_new_tokens=50)
-    assert (shape.prefix, shape.prefix_length, shape.prompt_length, shape.new_length) == (
-        (1, 2),
-        256,
-        128,
-        64,
-    )
+    assert shape.prefix == (1, 2)
+    assert (shape.prefix_length, shape.prompt_length, shape.new_length) == (256, 128, 64)
     assert (shape.row_length, shape.prefill_rows) == (256, 1)
 
 
 def test_stages_of_about_one_size_have_one_shape() -> None:
-    """So that a run compiles its programs once: few-shot, zero-shot and refinement prompts of one data set."""
-    stages = [
-        [[*[1] * prefix, *[n] * own] for n in range(2, 20)] for prefix, own in ((200, 60), (14, 60), (20, 90))
-    ]
+    """Few-shot, zero-shot and refinement prompts of one data set: a run compiles its programs once."""
+    lengths = ((200, 60), (14, 60), (20, 90))
+    stages = [[[*[1] * prefix, *[n] * own] for n in range(2, 20)] for prefix, own in lengths]
     shapes = {
         (shape.prefix_length, shape.prompt_length, shape.new_length, shape.row_length, shape.prefill_rows)
         for shape in (plan(prompts, 32) for prompts in stages)
