@@ -38,7 +38,8 @@ def main(config: Config, values: flags.FlagValues) -> int:
     run = find_run(config, values.checkpoint)
     if run is None and values.checkpoint != "base":
         check_model(values.checkpoint, "checkpoint")
-    check_model(config.model.path)
+    elif run is None or not run.final.exists():  # else the base model is not needed, and may be gone
+        check_model(config.model.path)
     output = Path(values.output or _default_output(run, values.shots))
     _check_output(output)
     sets = test_tasks(config)
@@ -117,7 +118,7 @@ def evaluate_sets(
         for name, group in sets.items():
             texts = [prompts.explore(task, shots=shots) for task in group]
             shape = policy.plan_stage(texts, config.eval.max_new_tokens)
-            slots = slots_for(config, len(group))
+            slots = slots_for(config, len(group) * config.eval.beams)
             with reporter.stage(f"evaluate {name}", len(group)) as advance:
                 completions = answers(policy, prompts, texts, config.eval, shape, slots, advance)
             results = judge(environment, prompts, group, completions, BASE, name, kind)

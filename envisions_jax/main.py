@@ -1,8 +1,8 @@
 """Run an experiment: `python -m envisions_jax.main --config=configs/quickstart.py --workdir=runs/quickstart`.
 
 The same command goes on with a run that was interrupted. Checks come first, in the order of their cost:
-command line, config, work directory, tasks, model, prompt lengths; nothing is written before all of them have
-passed.
+command line, config, work directory, place of the model, tasks, the model itself, prompt lengths; nothing is
+written before all of them have passed.
 """
 
 from contextlib import ExitStack

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from envisions_jax.sampling.shapes import StageShape
 
 Text = str | Sequence[int]  # a text, or its tokens
+DEFAULT_BEAM_SLOTS = 32
 DTypeName = Literal["auto", "float32", "bfloat16"]
 
 
@@ -181,6 +182,7 @@ class Policy:
             names = [f"id:{name}" for name in ids]
         else:
             names = [_digest(prompt) for prompt in tokens]
+        _check_shape(shape, tokens)
         decoding = Decoding(k, temperature, top_p, max_new_tokens, tuple(stop), seed)
         return self._sampler.generate(tokens, names, decoding, shape=shape, slots=slots, progress=progress)
 
@@ -203,7 +205,7 @@ class Policy:
         beams: int = 2,
         max_new_tokens: int = 128,
         stop: Sequence[str] = (),
-        slots: int = 32,
+        slots: int | None = None,
         shape: StageShape | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Beam]]:
@@ -218,16 +220,17 @@ class Policy:
         from envisions_jax.sampling.beam import beam_search
 
         _check(beams >= 1, "beams", beams, "search with at least one beam")
-        _check(slots >= 1, "slots", slots, "decode at least one beam at a time")
+        _check(slots is None or slots >= 1, "slots", slots, "decode at least one beam at a time")
         self._check_decoding(max_new_tokens, stop)
         tokens = self._prompt_tokens(prompts, room=1)
+        _check_shape(shape, tokens)
         return beam_search(
             self._sampler,
             tokens,
             beams=beams,
             max_new_tokens=self._within_context(max_new_tokens, tokens),
             stop=tuple(stop),
-            slots=slots,
+            slots=slots or min(DEFAULT_BEAM_SLOTS, beams * len(prompts)),
             shape=shape,
             progress=progress,
         )
@@ -353,6 +356,19 @@ def _check(holds: bool, key: str, value: object, advice: str) -> None:
             f"{key}: got {value!r}; {advice}"
             if not isinstance(value, str)
             else f"{key}: got {value}; {advice}"
+        )
+
+
+def _check_shape(shape: StageShape | None, prompts: Sequence[Sequence[int]]) -> None:
+    """Prompts that are no part of the planned stage would be sampled behind another prefix."""
+    for number, prompt in enumerate(prompts if shape is not None else ()):
+        assert shape is not None
+        own = len(prompt) - len(shape.prefix)
+        _check(
+            tuple(prompt[: len(shape.prefix)]) == shape.prefix and 1 <= own <= shape.prompt_length,
+            "shape",
+            f"one that prompts[{number}] does not fit",
+            "plan the stage from all of its prompts",
         )
 
 

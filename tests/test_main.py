@@ -71,6 +71,7 @@ def test_a_work_directory_in_use_is_refused_before_jax_starts(tmp_path: Path) ->
         done = run("envisions_jax.main", QUICKSTART, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "in use by another run" in done.stderr
+    assert done.stdout == ""  # the tasks, which come before JAX, have not been told either
 
 
 CONFIG_FILES = [

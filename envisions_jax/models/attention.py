@@ -1,7 +1,7 @@
 """Attention over grouped key/value heads that may be kept in several places, and the rule of who sees whom.
 
 The trunk (`envisions_jax.models.llama`) is written once and takes an `Attention`: training and
-scoring pass `CausalAttention`; the sampler passes its own, which keeps keys and values.
+`Policy.logits` pass `CausalAttention`; sampling and scoring pass their own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Part(NamedTuple):
 
 
 def attend(q: Float[Array, "b t h c"], places: Sequence[Seen]) -> Float[Array, "b t h c"]:
-    """Softmax attention of `q` over all `places` together, in float32 whatever the inputs' type.
+    """Softmax attention of `q` over all `places` together, scores and sums in float32 whatever the inputs.
 
     Query head i reads key/value head ``i // (h // g)``, as transformers' ``repeat_kv`` does.
     Each place is attended to by itself, and the parts are merged by their log-sum-exp: what all rows share
@@ -63,7 +63,7 @@ def attend(q: Float[Array, "b t h c"], places: Sequence[Seen]) -> Float[Array, "
     """
     b, t, h, c = q.shape
     g = places[0].keys.shape[-3]
-    queries = (q * c**-0.5).reshape(b, t, g, h // g, c).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, c)
+    queries = q.reshape(b, t, g, h // g, c).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, c)
     parts = [_attend_to(queries, place, t) for place in places]
     peak = functools.reduce(jnp.maximum, [part.peak for part in parts])
     shares = [jnp.exp(part.peak - peak) for part in parts]
@@ -83,7 +83,7 @@ def _attend_to(queries: Float[Array, "b g q c"], place: Seen, t: int) -> Part:
     # on XLA:CPU half the time of einsums over the given layout, forward and backward (measured).
     rows = queries.swapaxes(0, 1).reshape(g, b * q, c) if shared else queries.reshape(b * g, q, c)
     keys, values = (x.reshape(-1, *x.shape[-2:]) for x in (place.keys, place.values))
-    scores = jnp.einsum("nqc,nsc->nqs", rows, keys, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("nqc,nsc->nqs", rows, keys, preferred_element_type=jnp.float32) * c**-0.5
     s = scores.shape[-1]
     if shared:  # [g b r t s], the mask between b and t
         scores = jnp.where(place.mask[None, :, None], scores.reshape(g, b, -1, t, s), MASKED)
@@ -154,7 +154,7 @@ def causal_attention(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CausalAttention:
-    """The `Attention` of training and scoring: every layer attends within the same rows."""
+    """The `Attention` of training: every layer attends within the same rows."""
 
     positions: Int[Array, "b t"]
     segment_ids: Int[Array, "b t"] | None = None

@@ -75,7 +75,7 @@ def beam_search(
         return []
     shape = shape or plan(prompts, max_new_tokens)
     table = sampler.stop_table(stop)
-    rows = max(1, min(slots // beams, len(prompts)))
+    rows = max(1, slots // beams)
     results: list[list[Beam]] = []
     for start in range(0, len(prompts), rows):
         batch = prompts[start : start + rows]
@@ -101,6 +101,7 @@ def _search(
     lengths[: len(own)] = [len(tokens) for tokens in own]
     context = policy.config.max_position_embeddings
     limits = np.minimum(max_new_tokens, context - len(shape.prefix) - lengths).astype(np.int32)
+    limits[len(own) :] = 1  # rows without a prompt end at once
     inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape), jnp.int32(len(shape.prefix)))
     prompt_cache = empty_cache(policy.config, rows, shape.prompt_length, policy.dtype)
     logits = jnp.zeros((rows, policy.config.vocab_size), jnp.float32)

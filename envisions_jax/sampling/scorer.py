@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -21,7 +21,7 @@ from envisions_jax.models.attention import Seen, attend, heads_first
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import shared_prefix
-from envisions_jax.sampling.shapes import PROMPT_LADDER, ROW_LENGTH, StageShape, common_prefix, rung
+from envisions_jax.sampling.shapes import ROW_LENGTH, StageShape, common_prefix, rung
 from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees, tree_mask
 
 if TYPE_CHECKING:
@@ -46,26 +46,30 @@ class Scorer:
         if not prompts:
             return []
         prefix = common_prefix(prompts)
-        # Completions that are the same token for token are computed once.
-        distinct = [list(dict.fromkeys(map(tuple, group))) for group in completions]
-        trees = [Tree(prompt[len(prefix) :], own) for prompt, own in zip(prompts, distinct, strict=True)]
-        row_length = max(rung(max(tree.size for tree in trees), PROMPT_LADDER), ROW_LENGTH)
+        own = [prompt[len(prefix) :] for prompt in prompts]
+        found: list[dict[tuple[int, ...], np.ndarray]] = [{} for _ in prompts]
+        asked = [
+            (number, tree) for number, group in enumerate(completions) for tree in _trees(own[number], group)
+        ]
+        trees = [tree for _, tree in asked]
+        row_length = max((rung(tree.size) for tree in trees), default=0)
+        row_length = max(row_length, ROW_LENGTH)
         shape = StageShape(tuple(prefix), row_length, 0)
-        scores: list[dict[tuple[int, ...], np.ndarray]] = [{} for _ in prompts]
         for batch in pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length)):
             for branch, log_probs in zip(batch.branches, self._score_batch(batch, shape), strict=True):
-                scores[branch.tree][distinct[branch.tree][branch.number]] = log_probs
+                number, tree = asked[branch.tree]
+                found[number][tuple(tree.branches[branch.number])] = log_probs
         return [
             [scored[tuple(tokens)] for tokens in group]
-            for scored, group in zip(scores, completions, strict=True)
+            for scored, group in zip(found, completions, strict=True)
         ]
 
     def _score_batch(self, batch: TreeBatch, shape: StageShape) -> list[np.ndarray]:
         """Of each branch the log-probs of its own tokens, each predicted at the place before it."""
         lengths = [len(branch.own) for branch in batch.branches]
         places = [branch.places for branch in batch.branches]
-        predicting = [at for path, n in zip(places, lengths, strict=True) for at in path[-n - 1 : -1]]
-        predicted = [at for branch in batch.branches for at in branch.own]
+        predicting = [place for path, n in zip(places, lengths, strict=True) for place in path[-n - 1 : -1]]
+        predicted = [place for branch in batch.branches for place in branch.own]
         at, targets = np.zeros((2, batch.tokens.size), np.int32)
         at[: len(predicting)], targets[: len(predicted)] = predicting, batch.tokens.reshape(-1)[predicted]
         log_probs = score_rows(
@@ -79,6 +83,20 @@ class Scorer:
         ends = np.cumsum([0, *lengths])
         flat = np.asarray(log_probs)
         return [flat[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _trees(prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> Iterator[Tree]:
+    """A prompt with its completions, equal ones once; in several trees where one would be too long a row."""
+    group: list[tuple[int, ...]] = []
+    size = len(prompt)
+    for completion in dict.fromkeys(map(tuple, completions)):
+        if group and size + len(completion) > SCORED_TOKENS:
+            yield Tree(prompt, group)
+            group, size = [], len(prompt)
+        group.append(completion)
+        size += len(completion)
+    if group:
+        yield Tree(prompt, group)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -111,7 +129,7 @@ def score_rows(
 def target_log_probs(
     model: Llama, hidden: Float[Array, "m d"], targets: Int[Array, " m"], count: Int[Array, ""]
 ) -> Float[Array, " m"]:
-    """log softmax of the logits at the first `count` targets, 0 at the others.
+    """log softmax of the logits at the first `count` targets; the others are anything.
 
     Only `LOGIT_CHUNK` rows of logits exist at a time. How many chunks are visited is data, not shape: one
     program serves any number of targets.

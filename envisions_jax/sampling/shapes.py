@@ -10,20 +10,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-# What a prompt's padding costs is attention alone (prompts are computed packed), and each rung that a run
-# meets costs a compilation of everything: these ladders are coarse.
+# Each rung that a run meets costs a compilation: few for the prefix, which a stage computes once.
 PREFIX_LADDER = (256, 1024, 4096, 16384)
-PROMPT_LADDER = (128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-# Powers of two, and half-way between the smaller ones: at most a third of a rung is padding there.
-NEW_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
+# Powers of two, and half-way between the smaller ones: at most a third of a rung is padding there. Every
+# decoded token reads the padding of prompts (80 slots: 128 places take 1.2 times as long as 64).
+LENGTH_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
 ROW_LENGTH = 256  # of rows that hold trees of tokens, where none is longer: short enough for cheap attention
 PREFILL_TOKENS = 512  # prompt tokens computed in one call: enough to keep the matrix units busy
 
 
-def rung(length: int, ladder: Sequence[int]) -> int:
+def rung(length: int, ladder: Sequence[int] = LENGTH_LADDER) -> int:
     """The lowest rung that holds `length`; beyond the ladder the next multiple of its last rung.
 
-    >>> rung(33, NEW_LADDER), rung(0, NEW_LADDER), rung(40000, NEW_LADDER)
+    >>> rung(33), rung(0), rung(40000)
     (48, 32, 65536)
     """
     for step in ladder:
@@ -56,17 +55,22 @@ class StageShape:
     @property
     def row_length(self) -> int:
         """Length of the rows that prompts are packed into for prefill."""
-        return max(self.prompt_length, ROW_LENGTH)
+        return _row_length(self.prompt_length)
+
+
+def _row_length(prompt_length: int) -> int:
+    """Room for two of the longest prompts, or half of a row could be padding; long ones lie alone."""
+    return max(ROW_LENGTH, 2 * prompt_length if prompt_length <= PREFILL_TOKENS else prompt_length)
 
 
 def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> StageShape:
     """The shape of a stage that samples from `prompts`, each a sequence of at least one token."""
     prefix = common_prefix(prompts)
     own = [len(prompt) - len(prefix) for prompt in prompts]
-    prompt_length = rung(max(own), PROMPT_LADDER)
-    row_length = max(prompt_length, ROW_LENGTH)
+    prompt_length = rung(max(own))
+    row_length = _row_length(prompt_length)
     rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(own) // row_length))
-    return StageShape(tuple(prefix), prompt_length, rung(max_new_tokens, NEW_LADDER), rows)
+    return StageShape(tuple(prefix), prompt_length, rung(max_new_tokens), rows)
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:

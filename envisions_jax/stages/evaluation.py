@@ -96,7 +96,7 @@ def _evaluate_set(
     done = sum(len(shards[number]) for number in finished)
     texts = {task.id: run.prompts.explore(task, shots=shots) for task in tasks}
     shape = policy.plan_stage(list(texts.values()), config.max_new_tokens)
-    slots = slots_for(run.config, len(shards[0]))
+    slots = slots_for(run.config, len(shards[0]) * config.beams)
     who = "base" if iteration == BASE else str(iteration)
     with run.reporter.stage(f"evaluate {who} {name} {kind.replace('_', '-')}", len(tasks), done) as advance:
         for number, shard in enumerate(shards):

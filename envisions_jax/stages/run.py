@@ -77,7 +77,7 @@ def slots_for(config: Config, candidates: int) -> int:
 
     Set once a stage, for the last and shorter shard too, so that nothing is compiled for it alone.
     """
-    return config.sampler.slots or min(DEFAULT_SLOTS, -(-candidates // 8) * 8)
+    return min(config.sampler.slots or DEFAULT_SLOTS, -(-candidates // 8) * 8)
 
 
 def fold(seed: int, *names: object) -> int:

@@ -185,20 +185,39 @@ def _walk(before: object, now: object, key: str) -> list[str]:
 
 
 def check_free(path: Path) -> None:
-    """Raise `StoreLockedError` if another process writes to the store at `path`, which need not exist."""
-    if path.exists():
-        _acquire_lock(path).close()
+    """Raise `StoreLockedError` if another process writes to the store at `path`, which need not exist.
+
+    Writes nothing. Not for a process that has the store open itself: closing any descriptor of a file gives
+    up all of a process's record locks on it.
+    """
+    lock_path = _lock_path(path)
+    if lock_path.exists():
+        with lock_path.open("r+", encoding="ascii") as lock:
+            _lock(lock, path)
 
 
 def _acquire_lock(path: Path) -> IO[str]:
     """One writer at a time, by a POSIX record lock: it dies with its process and is not inherited by fork."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("a+", encoding="ascii")
+        lock = _lock_path(path).open("a+", encoding="ascii")
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be opened for writing ({error}); check folder and permissions"
         ) from error
+    _lock(lock, path)
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _lock(lock: IO[str], path: Path) -> None:
+    """Lock the open file, or close it and raise `StoreLockedError`."""
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -208,7 +227,3 @@ def _acquire_lock(path: Path) -> IO[str]:
         raise StoreLockedError(
             f"{path}: in use by another run (process {holder}; {error}); wait for it to end or stop it"
         ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock

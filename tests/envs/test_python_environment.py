@@ -197,6 +197,7 @@ def test_memory_limit_is_what_was_asked_for() -> None:
         {"memory_limit_mb": 10**14},
         {"memory_limit_mb": 64.5},
         {"output_limit": 0},
+        {"time_limit_s": "5"},
         {"sandbox": "strong"},
         {"without": ("walls",)},
     ],
@@ -209,8 +210,9 @@ def test_impossible_options_are_named(options: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("entry", ["result = 1", (1, "result = 1"), (envs.Task("t", "?", 1), None), None])
 def test_only_pairs_of_task_and_text_are_executed(environment: PythonEnvironment, entry: object) -> None:
+    good = (envs.Task("good", "?", 1), "result = 1")
     with pytest.raises(TypeError, match="takes pairs"):
-        list(environment.execute([entry]))  # type: ignore[list-item]
+        list(environment.execute([good, entry]))  # type: ignore[list-item]
     assert run(environment, "result = 1").kind == "wrong"  # and the environment is as good as before
 
 

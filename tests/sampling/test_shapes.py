@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envisions_jax.sampling.shapes import NEW_LADDER, common_prefix, plan, rung
+from envisions_jax.sampling.shapes import LENGTH_LADDER, common_prefix, plan, rung
 
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5)
 
 
 def test_rung_is_the_lowest_that_holds() -> None:
-    assert [rung(n, NEW_LADDER) for n in (0, 32, 33, 128, 32768)] == [32, 32, 48, 128, 32768]
-    assert rung(NEW_LADDER[-1] + 1, NEW_LADDER) == 2 * NEW_LADDER[-1]
+    assert [rung(n) for n in (0, 32, 33, 128, 32768)] == [32, 32, 48, 128, 32768]
+    assert rung(LENGTH_LADDER[-1] + 1) == 2 * LENGTH_LADDER[-1]
 
 
 @given(PROMPTS)
@@ -27,16 +27,23 @@ def test_common_prefix_is_the_longest_that_leaves_each_prompt_a_token(prompts: l
 def test_a_stage_has_room_for_its_longest_prompt() -> None:
     shape = plan([[1, 2, 3], [1, 2, *range(40)]], max_new_tokens=50)
     assert shape.prefix == (1, 2)
-    assert (shape.prefix_length, shape.prompt_length, shape.new_length) == (256, 128, 64)
+    assert (shape.prefix_length, shape.prompt_length, shape.new_length) == (256, 48, 64)
     assert (shape.row_length, shape.prefill_rows) == (256, 1)
 
 
 def test_stages_of_about_one_size_have_one_shape() -> None:
     """Few-shot, zero-shot and refinement prompts of one data set: a run compiles its programs once."""
-    lengths = ((200, 60), (14, 60), (20, 90))
+    lengths = ((200, 60), (14, 60), (20, 63))
     stages = [[[*[1] * prefix, *[n] * own] for n in range(2, 20)] for prefix, own in lengths]
     shapes = {
         (shape.prefix_length, shape.prompt_length, shape.new_length, shape.row_length, shape.prefill_rows)
         for shape in (plan(prompts, 32) for prompts in stages)
     }
     assert len(shapes) == 1
+
+
+@given(st.integers(1, 5000))
+def test_a_row_holds_any_prompt_and_two_of_the_shorter(length: int) -> None:
+    shape = plan([[1] * length, [2] * length], 8)
+    assert shape.row_length >= length
+    assert length > 512 or shape.row_length >= 2 * length
