@@ -3,7 +3,7 @@
 COMMAND: python -m envisions_jax.main --config=configs/asdiv.py --workdir=runs/asdiv \
              --config.tasks.path=asdiv_1000.jsonl.gz
 EXPECT:  not measured yet
-COST:    2 hours on 2 CPU cores, 8 GiB of memory
+COST:    not measured yet
 
 The quickstart's recipe, but for one epoch, as the paper trains mathematics: there are ten times as many
 examples. The file has one {"id", "question", "answer"} a line; the first 700 in id order are trained on.

@@ -1,8 +1,8 @@
 """SmolLM2-135M teaches itself to write one-line Python programs for generated word problems.
 
 COMMAND: python -m envisions_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
-EXPECT:  23.5 % few-shot; 32.5, 41.0, 43.0 % zero-shot after iterations 1 to 3 (seed 0); control 18.5 %
-COST:    27 minutes on 2 shared CPU cores (not timed on idle ones), 6 GiB, no network once the model is cached
+EXPECT:  24.4 % few-shot; 33.8, 40.0, 41.9 % zero-shot after iterations 1 to 3 (seed 0)
+COST:    18 minutes on 2 CPU cores, 6.6 GiB, no network once the model is cached
 
 `:tiny` goes through the same stages with a handful of problems in a few minutes.
 """

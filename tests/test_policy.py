@@ -116,16 +116,19 @@ def test_bad_arguments_are_named_with_their_value(name: str, tiny_policy: Policy
 def test_room_is_made_for_what_the_context_leaves_only(tiny_policy: Policy) -> None:
     context = tiny_policy.config.max_position_embeddings
     prompts = [[5] * (context - 3), [6] * (context - 8)]
+    assert tiny_policy.plan_stage(prompts, 10**9).new_length == tiny_policy.plan_stage(prompts, 8).new_length
+    [[short], [long]] = tiny_policy.generate(prompts, max_new_tokens=10**9, seed=1)
+    assert 0 < len(short.tokens) <= 3
+    assert 0 < len(long.tokens) <= 8
+
+
+def test_a_stranger_to_the_stage_is_refused(tiny_policy: Policy) -> None:
     shape = tiny_policy.plan_stage([[1, 2, 3], [1, 2, 4]], 8)
     for stranger in ([5, 2, 3], [1, 2], [1, 2, *range(3, 103)]):
         with pytest.raises(ValueError, match=r"shape: got one that prompts\[1\] does not fit"):
             tiny_policy.generate([[1, 2, 3], stranger], shape=shape)
         with pytest.raises(ValueError, match="shape"):
             tiny_policy.beam_search([[1, 2, 3], stranger], shape=shape)
-    assert tiny_policy.plan_stage(prompts, 10**9).new_length == tiny_policy.plan_stage(prompts, 8).new_length
-    [[short], [long]] = tiny_policy.generate(prompts, max_new_tokens=10**9, seed=1)
-    assert 0 < len(short.tokens) <= 3
-    assert 0 < len(long.tokens) <= 8
 
 
 def test_an_unknown_type_is_named(tmp_path: Path) -> None:
