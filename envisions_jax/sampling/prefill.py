@@ -41,7 +41,7 @@ class PromptPlaces:
     length: Int[Array, " a"]  # tokens of the prompt, at least 1
 
 
-class _PromptAttention:
+class PromptAttention:
     """Attention of prompts behind a shared prefix; keeps every layer's keys and values."""
 
     def __init__(
@@ -78,7 +78,7 @@ def prefill_prefix(graphdef: nnx.GraphDef[Llama], params: nnx.State, tokens: Int
     """The cache ``[g t c]`` of a stage's shared prefix, given with its padding behind."""
     model = nnx.merge(graphdef, params)
     positions = jnp.arange(tokens.shape[1])[None]
-    attention = _PromptAttention(None, jnp.int32(0), causal_mask(None, positions))
+    attention = PromptAttention(None, jnp.int32(0), causal_mask(None, positions))
     model(tokens, positions, attention)
     return tuple((k[0], v[0]) for k, v in attention.cache)
 
@@ -96,7 +96,7 @@ def prefill_trees(
 ) -> Prefilled:
     """Prompts without their shared prefix, laid out as `trees.TreeBatch` has it."""
     model = nnx.merge(graphdef, params)
-    attention = _PromptAttention(prefix, prefix_length, tree_mask(tree, branch))
+    attention = PromptAttention(prefix, prefix_length, tree_mask(tree, branch))
     hidden = model(tokens, prefix_length + positions, attention)
     return Prefilled(tuple(attention.cache), hidden)
 

@@ -17,10 +17,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from envisions_jax.models.attention import Seen, attend, heads_first
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache
-from envisions_jax.sampling.prefill import shared_prefix
+from envisions_jax.sampling.prefill import PromptAttention
 from envisions_jax.sampling.shapes import ROW_LENGTH, StageShape, common_prefix, rung
 from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees, tree_mask
 
@@ -115,12 +114,7 @@ def score_rows(
 ) -> Float[Array, " m"]:
     """log π(target) for the tokens that the flat places `at` predict; the first `count` are wanted."""
     model = nnx.merge(graphdef, params)
-    mask = tree_mask(tree, branch)
-
-    def attention(layer: int, q: Array, k: Array, v: Array, /) -> Array:
-        own = Seen(heads_first(k), heads_first(v), mask)
-        return attend(q, [shared_prefix(prefix[layer], prefix_length), own])
-
+    attention = PromptAttention(prefix, prefix_length, tree_mask(tree, branch))
     hidden = model(tokens, prefix_length + positions, attention)
     hidden = hidden.reshape(-1, hidden.shape[-1])[at]
     return target_log_probs(model, hidden, targets, count)
