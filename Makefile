@@ -8,6 +8,8 @@ CONFIG ?= configs/quickstart.py
 RUN    ?= runs/quickstart-seed$(SEED)
 
 BIN := $(VENV)/bin
+# Compiling every module of every package would take half a minute; the few that are used compile on first use.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # Only what exists: the rooms of later issues join by being created.
 CODE := $(wildcard envisions_jax envs configs benchmarks tools)
 
@@ -27,13 +29,13 @@ $(VENV)/.made:
 
 $(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@echo "installing the locked packages into $(VENV), about a minute"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@echo "installing the developer's tools into $(VENV), another minute"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	$(PIP) -r requirements-dev.lock
 	@touch $@
 
 setup: $(VENV)/.installed ## virtual environment with the locked versions
