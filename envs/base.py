@@ -71,3 +71,15 @@ class Environment(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def checked_entry(entry: Any) -> tuple[Task, str]:
+    """What `execute` takes. Raises TypeError for anything else than a pair of a Task and a text."""
+    if not (
+        isinstance(entry, tuple)
+        and len(entry) == 2
+        and isinstance(entry[0], Task)
+        and isinstance(entry[1], str)
+    ):
+        raise TypeError(f"execute takes pairs (envs.Task, program text), got {entry!r:.200}")
+    return entry

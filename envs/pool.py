@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.base import EnvironmentFailure
-from envs.sandbox.settings import LAYERS, SandboxSettings, missing_for_full
 from envs.worker import Worker
 
 _LOG = logging.getLogger(__name__)
-_LAUNCHER = "envs.sandbox.launcher"
 # Two jobs each: the next one is already there when a worker finishes.
 _JOBS_PER_WORKER = 2
-_ATTEMPTS = 2
+ATTEMPTS = 2
 _FAILED_STARTS_LIMIT = 3
 _START_LIMIT_S = 180.0  # SymPy without compiled files on a busy machine takes long to import
-_SILENCE_S = 15.0
 
 
 @dataclass
@@ -34,32 +31,31 @@ class _Job:
 
 
 class Pool:
-    """`size` workers under `settings`. Answers are the zygote's messages, or {"status": "infrastructure"}."""
+    """`size` workers of one kind. Answers are the workers' messages, or {"status": "infrastructure"}.
 
-    def __init__(self, size: int, settings: SandboxSettings) -> None:
-        self._settings = settings
+    A worker says {"ready": True} once, then one {"id": ticket, "status": ..., ...} for each job; what else it
+    says before it is ready goes to `_greeted`. The kinds of workers are subclasses.
+
+    launcher: the module whose `main` a worker runs, with `settings` as its orders.
+    answer_limit_s: seconds after which a worker that owes an answer counts as hung.
+    """
+
+    def __init__(self, size: int, launcher: str, settings: str, answer_limit_s: float) -> None:
+        self._launcher, self._orders, self._answer_limit_s = launcher, settings, answer_limit_s
         self._jobs: dict[int, _Job] = {}
         self._queue: deque[int] = deque()
         self._answers: dict[int, dict[str, Any]] = {}
         self._next = 0
         self._failed_starts = 0
-        self._has_confined = False  # any program so far
-        self.layers: tuple[str, ...] | None = None
         self._workers: list[Worker] = []
         # Also when the pool is forgotten or the interpreter exits. Holds the list, not the pool.
         self._finalizer = weakref.finalize(self, _stop, self._workers, os.getpid())
         for _ in range(size):
-            self._workers.append(Worker(_LAUNCHER, settings.to_json()))
+            self._workers.append(Worker(launcher, settings))
 
     def processes(self) -> list[int]:
         """Process ids of the workers (their launchers)."""
         return [worker.process.pid for worker in self._workers]
-
-    def wait_for_layers(self) -> tuple[str, ...]:
-        """The sandbox layers in force. Raises EnvironmentFailure if they are not what was asked for."""
-        while self.layers is None:
-            self._pump(1.0)
-        return self.layers
 
     def submit(self, payload: dict[str, Any]) -> int:
         """Queues a job and returns its ticket, which must be redeemed by `wait` or given up by `forget`."""
@@ -124,58 +120,40 @@ class Pool:
             self._replace(worker, "died")
 
     def _take(self, worker: Worker, message: dict[str, Any]) -> None:
-        if "layers" in message:
-            self._note_layers(message["layers"], message["reasons"])
-        elif "ready" in message:
+        if "ready" in message:
             worker.is_ready = True
             self._failed_starts = 0
+        elif "id" not in message:
+            self._greeted(message)
         else:
-            ticket = message["id"]
             worker.assigned.popleft()
             worker.busy_since = time.monotonic()
-            job = self._jobs.get(ticket)
-            failed = message["status"] == "unconfined"
-            self._has_confined = self._has_confined or not failed
-            if job is not None and failed and job.attempts + 1 < _ATTEMPTS:
-                job.attempts += 1
-                self._queue.appendleft(ticket)
-            elif failed and not self._has_confined:
-                self.close()
-                raise EnvironmentFailure(
-                    f"no program can be started: the first one could not be confined in {_ATTEMPTS} attempts "
-                    f"(memory_limit_mb={self._settings.memory_limit_mb}, "
-                    f"time_limit_s={self._settings.time_limit_s}); see whether the host has memory left"
-                )
-            elif job is not None:
-                del self._jobs[ticket]
-                self._answers[ticket] = message
+            self._answered(message)
 
-    def _note_layers(self, layers: list[str], reasons: dict[str, str]) -> None:
-        if self.layers is not None:
-            return
-        missing = missing_for_full(layers)
-        told = "; ".join(
-            f"{layer} ({LAYERS.get(layer, 'the combination')}): {why}" for layer, why in reasons.items()
-        )
-        if missing and self._settings.protection == "full":
-            self.close()
-            raise EnvironmentFailure(
-                f"this host cannot confine programs: missing {', '.join(missing)}. {told}. "
-                'Allow it on the host, or accept less with sandbox="best", or none with sandbox="none"'
-            )
-        if self._settings.protection == "none":
-            _LOG.warning("programs run without a sandbox: only time, memory and output are limited")
-        elif missing:
-            _LOG.warning("the sandbox is weak: missing %s. %s", ", ".join(missing), told)
-        else:
-            _LOG.info("sandbox layers: %s", ", ".join(layers))
-        self.layers = tuple(layers)
+    def _greeted(self, message: dict[str, Any]) -> None:
+        """What a worker says of itself before it is ready."""
+
+    def _answered(self, message: dict[str, Any]) -> None:
+        """Files the answer to a job, unless the job was given up."""
+        ticket = message["id"]
+        if ticket in self._jobs:
+            del self._jobs[ticket]
+            self._answers[ticket] = message
+
+    def _try_again(self, ticket: int) -> bool:
+        """Queues a job once more, first in line; False if it has had its attempts."""
+        job = self._jobs[ticket]
+        if job.attempts + 1 >= ATTEMPTS:
+            return False
+        job.attempts += 1
+        self._queue.appendleft(ticket)
+        return True
 
     def _replace_silent_workers(self) -> None:
         now = time.monotonic()
         for worker in list(self._workers):
             waits = worker.is_ready and bool(worker.assigned)
-            limit = self._settings.time_limit_s + _SILENCE_S if waits else _START_LIMIT_S
+            limit = self._answer_limit_s if waits else _START_LIMIT_S
             if (waits or not worker.is_ready) and now - worker.busy_since > limit:
                 self._receive(
                     worker
@@ -188,29 +166,28 @@ class Pool:
         self._workers.remove(worker)
         worker.ask_to_stop()
         worker.wait()
-        _LOG.warning("a sandbox worker %s (exit status %s) and is replaced", what, worker.process.returncode)
+        _LOG.warning("a worker %s (exit status %s) and is replaced", what, worker.process.returncode)
         if not worker.is_ready:
             self._failed_starts += 1
             if self._failed_starts >= _FAILED_STARTS_LIMIT:
                 self.close()
                 raise EnvironmentFailure(
-                    f"sandbox workers do not start: the last one {what} with exit status "
+                    f"workers do not start: the last one {what} with exit status "
                     f"{worker.process.returncode}; its own words are on stderr"
                 )
         for place, ticket in enumerate(reversed(worker.assigned)):
             self._retry(ticket, is_suspect=place == len(worker.assigned) - 1)
-        self._workers.append(Worker(_LAUNCHER, self._settings.to_json()))
+        self._workers.append(Worker(self._launcher, self._orders))
 
     def _retry(self, ticket: int, is_suspect: bool) -> None:
-        job = self._jobs.get(ticket)
-        if job is None:
+        """Queues a job of a dead worker again; one that may have killed it has no attempts without end."""
+        if ticket not in self._jobs:
             return
-        job.attempts += is_suspect
-        if job.attempts >= _ATTEMPTS:
+        if not is_suspect:
+            self._queue.appendleft(ticket)
+        elif not self._try_again(ticket):
             del self._jobs[ticket]
             self._answers[ticket] = {"status": "infrastructure", "seconds": 0.0}
-        else:
-            self._queue.appendleft(ticket)
 
     def _hand_out(self) -> None:
         """Gives queued jobs to the ready workers with the least to do."""

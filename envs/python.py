@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from envs.answers import Answer, decode_answer, quick_compare
-from envs.base import Outcome, OutcomeKind, Task
-from envs.pool import Pool
+from envs.base import Outcome, OutcomeKind, Task, checked_entry
 from envs.sandbox import judge, program
+from envs.sandbox.pool import SandboxPool
 from envs.sandbox.settings import LAYERS, PROTECTIONS, Protection, SandboxSettings
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -72,7 +72,7 @@ class PythonEnvironment:
                 f"without names no sandbox layer: {sorted(unknown)}; layers are {', '.join(LAYERS)}"
             )
         self._look_ahead = _LOOK_AHEAD_PER_WORKER * workers
-        self._judge: Pool | None = None
+        self._judge: SandboxPool | None = None
         self._settings = SandboxSettings(
             action="envs.sandbox.program:run",
             preload=program.PRELOAD,
@@ -82,7 +82,7 @@ class PythonEnvironment:
             protection=sandbox,
             without=tuple(without),
         )
-        self._pool = Pool(workers, self._settings)
+        self._pool = SandboxPool(workers, self._settings)
         try:
             self.layers = self._pool.wait_for_layers()
         except BaseException:
@@ -106,7 +106,7 @@ class PythonEnvironment:
                     if entry is _END:
                         exhausted = True
                     else:
-                        task, text = _checked(entry)
+                        task, text = checked_entry(entry)
                         waiting.append((task, self._pool.submit({"program": extract_program(text)})))
                 if not waiting:
                     return
@@ -179,7 +179,7 @@ class PythonEnvironment:
                 time_limit_s=_JUDGE_LIMIT_S,
                 memory_limit_mb=_JUDGE_MEMORY_MB,
             )
-            self._judge = Pool(1, settings)
+            self._judge = SandboxPool(1, settings)
         number = None if answer.number is None else str(answer.number)
         payload = {"value": answer.text, "number": number, "answer": right}
         message = self._judge.wait(self._judge.submit(payload))
@@ -190,17 +190,6 @@ class PythonEnvironment:
         failed = _was_killed(message) or message["status"] in ("infrastructure", "unconfined")
         error = f"the comparison with the right answer did not end well ({message['status']})"
         return None if failed else False, error
-
-
-def _checked(entry: Any) -> tuple[Task, str]:
-    if not (
-        isinstance(entry, tuple)
-        and len(entry) == 2
-        and isinstance(entry[0], Task)
-        and isinstance(entry[1], str)
-    ):
-        raise TypeError(f"execute takes pairs (envs.Task, program text), got {entry!r:.200}")
-    return entry
 
 
 def _was_killed(message: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ of a program. Programs never run in this zygote's children: it knows the right a
 
 import json
 import logging
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -63,7 +64,7 @@ def _parse(text: str) -> list[Any]:
 
 
 def _number(expression: Any) -> Fraction | None:
-    """A real constant, rationals exactly; else None."""
+    """A real constant, rationals exactly; else None. One beyond a float's range is left to math-verify."""
     import sympy
 
     if not isinstance(expression, sympy.Expr) or not expression.is_number or not expression.is_finite:
@@ -71,4 +72,5 @@ def _number(expression: Any) -> Fraction | None:
     if isinstance(expression, sympy.Rational):
         return Fraction(int(expression.p), int(expression.q))
     number = complex(expression.evalf())
-    return Fraction(repr(number.real)) if abs(number.imag) <= 1e-12 * abs(number.real) else None
+    is_real = math.isfinite(number.real) and abs(number.imag) <= 1e-12 * abs(number.real)
+    return Fraction(repr(number.real)) if is_real else None

@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     parent_handle = os.pidfd_open(parent)
     if os.getppid() != parent:  # it died before the line above, and its number may be someone else's now
         return 1
-    jobs, answers = _take_over_pipes()
+    jobs, answers = take_over_pipes()
     user = lockdown.draw_user()
     layers, reasons = lockdown.find_layers(_wanted(settings), user)
     missing = missing_for_full(layers)
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         zygote.main(settings, layers, user, jobs, answers)
     os.close(jobs)
     os.close(answers)
-    return _watch(parent_handle, child)
+    return watch(parent_handle, child)
 
 
 def _wanted(settings: SandboxSettings) -> list[str]:
@@ -49,7 +49,7 @@ def _wanted(settings: SandboxSettings) -> list[str]:
     return [layer for layer in LAYERS if layer not in settings.without]
 
 
-def _take_over_pipes() -> tuple[int, int]:
+def take_over_pipes() -> tuple[int, int]:
     """Moves the job and answer pipes off 0 and 1, where programs would find them; /dev/null takes their
     place.
     """
@@ -61,7 +61,7 @@ def _take_over_pipes() -> tuple[int, int]:
     return jobs, answers
 
 
-def _watch(parent_handle: int, child: int) -> int:
+def watch(parent_handle: int, child: int) -> int:
     """Blocks until the parent or the zygote is gone, then leaves no process behind."""
 
     def end(number: int, frame: object) -> None:

@@ -123,7 +123,7 @@ def find_layers(wanted: Sequence[str], user: int) -> tuple[list[str], dict[str, 
     missing: dict[str, str] = {}
     paths = python_paths()
     for layer in wanted:
-        reason = _try(partial(_enter_alone, layer, paths, user))
+        reason = try_in_child(partial(_enter_alone, layer, paths, user))
         if reason:
             missing[layer] = reason
         else:
@@ -131,7 +131,7 @@ def find_layers(wanted: Sequence[str], user: int) -> tuple[list[str], dict[str, 
     if "namespaces" not in found and "private_root" in found:
         found.remove("private_root")  # mounts of its own need the namespace
     for layers in (found, [layer for layer in found if layer not in ("private_root", "namespaces")]):
-        reason = _try(partial(_prove, layers, paths, user))
+        reason = try_in_child(partial(_prove, layers, paths, user))
         if not reason:
             return layers, missing
         missing[" + ".join(layers)] = reason
@@ -174,7 +174,7 @@ def _prove(layers: list[str], paths: list[str], user: int) -> None:
         library.read(1)
 
 
-def _try(attempt: Callable[[], object]) -> str:
+def try_in_child(attempt: Callable[[], object]) -> str:
     """Runs `attempt` in a forked child; "" if it went well, else why not."""
     reader, writer = os.pipe()
     child = os.fork()

@@ -26,15 +26,15 @@ _KEPT_FLAGS = (
 _ROOT_CANDIDATES = ("/tmp", "/mnt", "/run", "/var")
 
 
-def enter_namespaces() -> None:
+def enter_namespaces(kinds: int = _SEPARATE) -> None:
     """Separates the calling process, which must have one thread; the process namespace holds for its
-    children.
+    children. `kinds`: CLONE_NEW… flags.
     """
     user, group = os.geteuid(), os.getegid()
     if user == 0:
-        linux.unshare(_SEPARATE)
+        linux.unshare(kinds)
         return
-    linux.unshare(_SEPARATE | linux.CLONE_NEWUSER)
+    linux.unshare(kinds | linux.CLONE_NEWUSER)
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{user} {user} 1"),

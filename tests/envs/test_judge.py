@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 import envs
-from envs.pool import Pool
 from envs.python import PythonEnvironment
 from envs.sandbox import program
+from envs.sandbox.pool import SandboxPool
 from envs.sandbox.settings import SandboxSettings
 from tests.envs.conftest import run
 
@@ -26,16 +26,20 @@ def _killing(environment: PythonEnvironment, depth: int, times: int) -> Iterator
 
     Yields the list of the children concerned.
     """
+    assert run(environment, _RIGHT, _ANSWER).correct  # a judge that starts has children that compare nothing
     assert environment._judge is not None
     pool, stop, killed = environment._judge, threading.Event(), list[int]()
+    seen_since: dict[int, float] = {}  # a process's own age is known to a second only
 
     def kill() -> None:
         while not stop.wait(0.01) and len(killed) < times:
             for pid in pool.processes():
                 try:
                     family = psutil.Process(pid).children(recursive=True)
-                    compares = len(family) == 2 and time.time() - family[1].create_time() > 0.3
-                    if compares and family[1].pid not in killed:
+                    if len(family) != 2:
+                        continue
+                    since = seen_since.setdefault(family[1].pid, time.monotonic())
+                    if time.monotonic() - since > 0.3 and family[1].pid not in killed:
                         family[depth].kill()
                         killed.append(family[1].pid)
                 except psutil.NoSuchProcess:
@@ -87,7 +91,7 @@ def test_programs_that_can_never_be_confined_are_reported() -> None:
     settings = SandboxSettings(
         "envs.sandbox.program:run", program.PRELOAD, 1.0, 10**14, 1000, protection="full"
     )
-    pool = Pool(1, settings)
+    pool = SandboxPool(1, settings)
     with pytest.raises(envs.EnvironmentFailure, match="could not be confined"):
         pool.wait(pool.submit({"program": "result = 42"}))
     assert pool.processes() == []

@@ -149,7 +149,7 @@ def _quietly_list(pid: int) -> list[psutil.Process]:
 
 
 def test_a_stopped_worker_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envs.pool._SILENCE_S", 0.5)
+    monkeypatch.setattr("envs.sandbox.pool._SILENCE_S", 0.5)
     with PythonEnvironment(workers=1, time_limit_s=0.5) as environment:
         assert [o.value for o in environment.execute(_numbered(2))] == [0, 1]
         zygote = psutil.Process(environment.processes()[0]).children()[0]
@@ -265,7 +265,7 @@ def test_workers_survive_the_thread_that_started_them() -> None:
 
 
 def test_workers_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envs.pool._LAUNCHER", "envs.sandbox.nowhere")
+    monkeypatch.setattr("envs.sandbox.pool._LAUNCHER", "envs.sandbox.nowhere")
     before = psutil.Process().children(recursive=True)
     with pytest.raises(envs.EnvironmentFailure, match="do not start"):
         PythonEnvironment(workers=1)
