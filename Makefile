@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 CODE := $(wildcard envisions_jax envs configs benchmarks tools)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev model quickstart control benchmark test lint types format lock clean
+.PHONY: help setup setup-dev model chromium quickstart control benchmark test lint types format lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -44,6 +44,9 @@ setup-dev: $(VENV)/.installed-dev ## the same with the developer's tools
 model: setup ## fetch the default model into the user's cache (once)
 	$(BIN)/python -m envisions_jax.models.default_model
 
+chromium: setup ## the browser of the web domain, unless there is one (Debian's, as root; else Playwright's)
+	@tools/install_chromium.sh $(BIN)/python
+
 # --- Runs. ---
 
 quickstart: model ## the main job on the default model; SEED=1 for another seed
@@ -59,7 +62,7 @@ benchmark: setup-dev model ## speed beside transformers on PyTorch: half an hour
 
 # --- Development. ---
 
-test: setup-dev lint ## lint, types, lock and all tests
+test: setup-dev chromium lint ## lint, types, lock and all tests
 	$(BIN)/python tools/lock.py check requirements-dev.lock
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
@@ -76,9 +79,9 @@ format: setup-dev ## format and repair what ruff can
 
 lock: ## write both lock files anew, from a clean virtual environment
 	rm -rf build && "$(PYTHON)" -m venv build/lock
-	build/lock/bin/python -m pip install --quiet .
+	build/lock/bin/python -m pip install --quiet '.[web]'
 	build/lock/bin/python tools/lock.py write requirements.lock
-	build/lock/bin/python -m pip install --quiet '.[dev]'
+	build/lock/bin/python -m pip install --quiet '.[web,dev]'
 	build/lock/bin/python tools/lock.py write requirements-dev.lock
 	rm -rf build
 

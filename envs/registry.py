@@ -6,7 +6,10 @@ from typing import Any
 from envs.base import Environment
 
 # name -> (module, class); modules are imported on demand so that one domain never needs another's packages.
-ENVIRONMENTS = {"python": ("envs.python", "PythonEnvironment")}
+ENVIRONMENTS = {
+    "python": ("envs.python", "PythonEnvironment"),
+    "web": ("envs.web.environment", "WebEnvironment"),
+}
 
 
 def make(name: str, **options: Any) -> Environment:

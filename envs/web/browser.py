@@ -1,0 +1,309 @@
+"""One real Chromium with one live page: episodes of MiniWoB++ are begun, observed, acted in and judged here.
+
+An episode begins by seeding a page that is already loaded; that is several times cheaper than loading it, and
+as good: `reset` in page.js puts back whatever else a page keeps (measured over the 44 tasks of the paper, see
+docs/environments.md). One episode at a time: all pages of a browser share a clipboard.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from playwright.sync_api import BrowserContext, Dialog, Page, Playwright, Request, Route
+from playwright.sync_api import Error as PlaywrightError
+
+from envs.web.chromium import ARGUMENTS
+from envs.web.episodes import Observation
+from envs.web.language import KEYS, Action
+from envs.web.pages import Pages
+
+# Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it.
+VIEWPORT = (330, 310)
+PARKED = (310, 290)
+# A spin button covers the middle of a number field in this Chromium, where a click on the field goes.
+_STYLE = "input::-webkit-inner-spin-button, input::-webkit-outer-spin-button { display: none; }"
+_ADD_STYLE = f"""addEventListener("DOMContentLoaded", () => {{
+  const style = document.createElement("style");
+  style.textContent = {_STYLE!r};
+  document.head.append(style);
+}});"""
+_LOCATE = "([xpath, hasUtterance]) => envisions.locate(xpath, hasUtterance)"
+_TYPED_AT_ONCE = 200  # characters between two looks at the clock
+_LOAD_LIMIT_MS = 20_000
+# What Playwright says of a call that met a page on its way to another.
+_SIGNS_OF_LEAVING = ("context was destroyed", "Cannot find context", "frame was detached")
+
+
+class BrowserLost(RuntimeError):
+    """The browser, or the process behind the page, died or was killed: the episode must be run again."""
+
+
+class EpisodeOver(RuntimeError):
+    """The episode cannot go on, by what the program made the page do; the message says what."""
+
+
+class OutOfTime(RuntimeError):
+    """The episode's time is up."""
+
+
+@dataclass
+class Episode:
+    """The course of one episode so far. `reward` is MiniWoB++'s raw reward, in [-1, 1], once it is `done`."""
+
+    page: str
+    seed: int
+    deadline: float = float("inf")  # time.monotonic() in seconds
+    done: bool = False
+    reward: float = 0.0
+    effects: list[str] = field(default_factory=list)  # one a finished action: what it was, what it did
+    notes: list[str] = field(default_factory=list)  # what did not work, for the reader of an outcome
+    focused: bool = False
+
+
+class Browser:
+    """A started Chromium. Leaving it as a context manager ends it.
+
+    mode: MiniWoB++'s distribution of problems, "train" or "test" (few pages tell them apart).
+    reload_after: episodes after which a page is loaded anew.
+    shows_utterance: whether the utterance is part of what programs have seen of a page, and so of what an
+        XPath may find.
+    """
+
+    def __init__(
+        self,
+        playwright: Playwright,
+        executable: str,
+        pages: Pages,
+        *,
+        mode: str = "train",
+        reload_after: int = 50,
+        shows_utterance: bool = False,
+    ) -> None:
+        self.refused_requests = 0
+        self._pages = pages
+        self._mode, self._reload_after = mode, reload_after
+        self._shows_utterance = shows_utterance
+        self._name, self._path, self._used = "", "", 0  # the page that is loaded, and episodes since
+        self._events: list[str] = []  # what the page did that no page should
+        self._extra: list[Page] = []  # windows it opened
+        self._left_for = ""  # where it is on its way to
+        try:
+            self._browser = playwright.chromium.launch(
+                executable_path=executable, args=list(ARGUMENTS), timeout=60_000, chromium_sandbox=False
+            )
+            self._context = self._open_context()
+            self._page = self._open_page()
+        except PlaywrightError as error:
+            raise BrowserLost(f"Chromium does not start: {_first_line(error)}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the browser; one that is gone already is fine."""
+        with suppress(PlaywrightError):  # of one that is gone
+            self._browser.close()
+
+    # --- Episodes --------------------------------------------------------------------------------
+
+    def begin(self, page: str, seed: int, time_limit_s: float = float("inf")) -> Episode:
+        """Starts the episode of (page, seed). Raises BrowserLost, and ValueError for an unknown page."""
+        path = self._pages.path(page)
+        with self._watching():
+            if self._name != page or self._used >= self._reload_after or self._page.is_closed():
+                self._load(page, path)
+            self._used += 1
+            self._events.clear()
+            self._left_for = ""
+            self._page.evaluate("([seed, mode]) => envisions.reset(seed, mode)", [seed, self._mode])
+            self._page.mouse.move(*PARKED)
+        return Episode(page, seed, time.monotonic() + time_limit_s)
+
+    def observe(self) -> Observation:
+        """What the page shows now."""
+        with self._watching():
+            seen = self._page.evaluate("() => envisions.observe()")
+        return Observation(seen["utterance"], tuple(seen["lines"]), seen["html"])
+
+    def screenshot(self) -> bytes:
+        """The page as PNG, 160 x 210 pixels: the task alone."""
+        with self._watching():
+            return self._page.screenshot(clip={"x": 0, "y": 0, "width": 160, "height": 210})
+
+    def act(self, episode: Episode, action: Action) -> None:
+        """Does one action and notes what came of it; after the episode's end it does nothing.
+
+        Raises EpisodeOver, OutOfTime or BrowserLost; the page is then loaded anew before it is used again.
+        """
+        if episode.done:
+            return
+        with self._watching():
+            self._check_time(episode)
+            effect, note = self._do(episode, action)
+            self._look(episode)
+        episode.effects.append(f"{action}: {effect}")
+        if note:
+            episode.notes.append(f"line {action.line}: {action}: {note}")
+
+    # --- Actions ---------------------------------------------------------------------------------
+
+    def _do(self, episode: Episode, action: Action) -> tuple[str, str]:
+        """What an action did, and what is wrong with it ("" if nothing)."""
+        if action.kind == "type":
+            for start in range(0, len(action.argument), _TYPED_AT_ONCE):
+                self._check_time(episode)
+                self._page.keyboard.type(action.argument[start : start + _TYPED_AT_ONCE])
+            return self._keyed(episode, f"typed {len(action.argument)} characters")
+        if action.kind == "press":
+            key = KEYS[action.argument.lower()]
+            self._page.keyboard.press(key)
+            return ("pressed", "") if key == "Tab" else self._keyed(episode, "pressed")
+        return self._point(episode, action)
+
+    def _keyed(self, episode: Episode, effect: str) -> tuple[str, str]:
+        return effect, "" if episode.focused else "no field had the focus: click into one first"
+
+    def _point(self, episode: Episode, action: Action) -> tuple[str, str]:
+        """Clicks every element the XPath finds, in the order of the page, or moves the mouse to the first."""
+        located = self._page.evaluate(_LOCATE, [action.argument, self._shows_utterance])
+        if "error" in located:
+            return "nothing", f"no XPath that finds elements: {located['error']}"
+        count = located["count"]
+        if count == 0:
+            return "nothing", "nothing on the page matches"
+        effects, notes = [], []
+        for index in range(1 if action.kind == "movemouse" else count):
+            self._check_time(episode)
+            effect, note = self._point_at(action, index)
+            effects.append(effect)
+            notes += [note] if note else []
+            if count > 1:  # the first click may have ended it
+                self._look(episode)
+                if episode.done:
+                    break
+        if count > 1 and action.kind != "movemouse":
+            notes.insert(0, f"{count} elements match, all were clicked")
+        return ", ".join(effects), "; ".join(dict.fromkeys(notes))
+
+    def _point_at(self, action: Action, index: int) -> tuple[str, str]:
+        place = self._page.evaluate("index => envisions.place(index)", index)
+        what = place["what"]
+        if not place["isVisible"]:
+            return "nothing", f"{what} cannot be seen"
+        if place.get("isOption"):
+            if action.kind == "movemouse":
+                return "nothing", f"the mouse cannot move to {what}, an option of a list"
+            self._page.evaluate("index => envisions.select(index)", index)
+            return f"selected {what}", ""
+        if action.kind == "click_option":
+            return "nothing", f"{what} is no option of a list"
+        covering = f"{place['covering']} covers {what}" if place["covering"] else ""
+        if action.kind == "movemouse":
+            self._page.mouse.move(place["x"], place["y"])
+            return f"moved to {what}", covering
+        self._page.mouse.click(place["x"], place["y"])
+        return f"clicked {what}", covering
+
+    # --- The page and what it does ---------------------------------------------------------------
+
+    def _check_time(self, episode: Episode) -> None:
+        if time.monotonic() > episode.deadline:
+            raise OutOfTime
+
+    def _look(self, episode: Episode) -> None:
+        """Sees what became of the page after an action."""
+        for window in self._extra:
+            window.close()
+        self._extra.clear()
+        episode.notes += self._events
+        self._events.clear()
+        if self._page.is_closed():
+            raise EpisodeOver("the page closed itself")
+        if self._left_for:  # it may take a moment until it is gone
+            raise EpisodeOver(_left(self._left_for))
+        state = self._page.evaluate("() => window.envisions ? envisions.state() : null")
+        if state is None or state["path"] != self._path:
+            raise EpisodeOver(_left(self._page.url))
+        episode.done, episode.reward, episode.focused = state["done"], state["reward"], state["focused"]
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Whatever goes wrong inside makes the page be loaded anew; a dead browser raises BrowserLost."""
+        try:
+            yield
+        except PlaywrightError as error:
+            self._name = ""
+            if any(sign in str(error) for sign in _SIGNS_OF_LEAVING):
+                raise EpisodeOver(_left(self._left_for or self._page.url)) from error
+            raise BrowserLost(_first_line(error)) from error
+        except BaseException:
+            self._name = ""
+            raise
+
+    def _load(self, name: str, path: Path) -> None:
+        """Loads a page in a fresh tab if the old one is of no use any more."""
+        if self._page.is_closed() or not self._name:
+            self._page.close()
+            self._page = self._open_page()
+        self._name = ""
+        self._page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
+        self._path = self._page.evaluate("() => location.pathname")
+        self._name, self._used = name, 0
+
+    def _open_context(self) -> BrowserContext:
+        width, height = VIEWPORT
+        context = self._browser.new_context(
+            viewport={"width": width, "height": height},
+            offline=True,
+            accept_downloads=False,
+            service_workers="block",
+            locale="en-US",
+            timezone_id="UTC",
+            reduced_motion="reduce",
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        own = re.escape(self._pages.folder.as_uri())
+        context.route(re.compile(f"^(?!{own}/)"), self._refuse)
+        context.add_init_script(path=Path(__file__).with_name("page.js"))
+        context.add_init_script(_ADD_STYLE)
+        return context
+
+    def _open_page(self) -> Page:
+        page = self._context.new_page()
+        page.on("dialog", self._dismiss)
+        page.on("popup", self._note_window)
+        page.on("request", self._note_request)
+        page.on("download", lambda download: self._events.append("the page offered a download: refused"))
+        return page
+
+    def _refuse(self, route: Route) -> None:
+        self.refused_requests += 1
+        self._events.append(f"a request was refused: {route.request.url[:200]}")
+        route.abort()
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self._events.append(f"the page showed a dialog, which was dismissed: {dialog.message[:200]}")
+        dialog.dismiss()
+
+    def _note_request(self, request: Request) -> None:
+        if self._name and request.is_navigation_request() and request.frame == self._page.main_frame:
+            self._left_for = request.url
+
+    def _note_window(self, window: Page) -> None:
+        self._events.append("the page opened a window, which was closed")
+        self._extra.append(window)
+
+
+def _left(url: str) -> str:
+    return f"the page was left for {url[:200]}"
+
+
+def _first_line(error: Any) -> str:
+    return str(error).strip().split("\n", 1)[0][:300]

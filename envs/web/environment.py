@@ -1,0 +1,231 @@
+"""The web environment: programs of browser actions, run on MiniWoB++'s pages in a real Chromium.
+
+    with envs.make("web", workers=2) as web:
+        task = web.task("click-test", seed=7)
+        [outcome] = web.execute([(task, 'agent.click_xpath("//button")')])
+
+A task is a page and an integer seed, which give the same utterance and the same page always, and its program
+is run on it from the start to the end without a further look (open loop, as in the paper). It is right if
+MiniWoB++'s raw reward is 1. See `envs.web.language` for what a program may say.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from envs.base import EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
+from envs.pool import Pool
+from envs.web.chromium import find_chromium
+from envs.web.episodes import Job, Observation
+from envs.web.pages import Pages
+from envs.web.settings import WebSettings
+
+_LOG = logging.getLogger(__name__)
+_LAUNCHER = "envs.web.worker"
+# Two runs of an episode, each with its start of a browser, and their own grace.
+_SILENCE_S = 240.0
+_LOOK_AHEAD_PER_WORKER = 4
+_ERROR_LIMIT = 500
+
+
+class WebPool(Pool):
+    """Workers with a browser each."""
+
+    def __init__(self, size: int, settings: WebSettings) -> None:
+        self._warned = False
+        super().__init__(size, _LAUNCHER, settings.to_json(), 2 * settings.time_limit_s + _SILENCE_S)
+
+    def _greeted(self, message: dict[str, Any]) -> None:
+        if message["shared"] and not self._warned:
+            self._warned = True
+            _LOG.warning(
+                "browsers share the network of this host (%s); their requests are still refused",
+                message["shared"],
+            )
+
+
+class WebEnvironment:
+    """Runs web programs in `workers` processes, each with a browser of its own.
+
+    time_limit_s: wall-clock seconds an episode gets (at most 3600).
+    success: the raw reward that counts as solved: "one", or "above_0.8", the authors' rule.
+    observation: what a task's question shows of the page: "dom", the clean form, or "html", the markup as the
+        authors used it.
+    most_characters: of that; what is longer is cut at the end of a line, and says so.
+    chromium: the executable to drive; "" finds it.
+    pages: a folder of pages instead of the wheel's (see `envs.web.pages.Pages`).
+    mode: MiniWoB++'s distribution of problems.
+    recycle_after: episodes after which a browser is replaced.
+    """
+
+    def __init__(
+        self,
+        workers: int = 2,
+        time_limit_s: float = 10.0,
+        success: Literal["one", "above_0.8"] = "one",
+        observation: Literal["dom", "html"] = "dom",
+        most_characters: int = 20_000,
+        chromium: str = "",
+        pages: str = "",
+        mode: Literal["train", "test"] = "train",
+        recycle_after: int = 1000,
+    ) -> None:
+        for name, number, least, most in (
+            ("workers", workers, 1, 4096),
+            ("most_characters", most_characters, 100, 1 << 24),
+            ("recycle_after", recycle_after, 1, 1 << 30),
+        ):
+            if type(number) is not int or not least <= number <= most:
+                raise ValueError(f"{name} must be a whole number from {least} to {most}, not {number!r}")
+        if type(time_limit_s) not in (int, float) or not 0 < time_limit_s <= 3600:
+            raise ValueError(f"time_limit_s must be a number of seconds in (0, 3600], not {time_limit_s!r}")
+        for name, word, choices in (
+            ("success", success, ("one", "above_0.8")),
+            ("observation", observation, ("dom", "html")),
+            ("mode", mode, ("train", "test")),
+        ):
+            if word not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {word!r}")
+        self._success, self._observation, self._most_characters = success, observation, most_characters
+        self._look_ahead = _LOOK_AHEAD_PER_WORKER * workers
+        self.pages = Pages(pages)
+        settings = WebSettings(
+            executable=find_chromium(chromium),
+            pages=str(self.pages.folder),
+            mode=mode,
+            time_limit_s=time_limit_s,
+            recycle_after=recycle_after,
+            shows_utterance=observation == "html",
+        )
+        self._pool = WebPool(workers, settings)
+
+    def task(self, page: str, seed: int) -> Task:
+        """The task of one page and seed, its question being what the page shows.
+
+        Raises ValueError for an unknown page or a seed that is no integer.
+        """
+        return next(self.tasks([(page, seed)]))
+
+    def tasks(self, instances: Iterable[tuple[str, int]]) -> Iterator[Task]:
+        """`task` for many (page, seed), in order, on all workers."""
+        jobs = (self._observing(page, seed) for page, seed in instances)
+        for job, answer in self._run(jobs):
+            yield self._task(job, answer)
+
+    def execute(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Outcome]:
+        """One outcome per (task, program), in order. Reads at most 4 programs per worker ahead.
+
+        Raises TypeError for anything else than a Task and a text, ValueError for a task that names no page.
+        """
+        jobs = (self._playing(*checked_entry(entry)) for entry in programs)
+        for _, answer in self._run(jobs):
+            yield self._outcome(answer)
+
+    def processes(self) -> list[int]:
+        """Process ids of the workers, for monitoring."""
+        return self._pool.processes()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- Jobs ------------------------------------------------------------------------------------
+
+    def _observing(self, page: str, seed: int) -> Job:
+        self.pages.path(page)  # refuses an unknown page before a worker sees it
+        if type(seed) is not int or not -(2**53) < seed < 2**53:
+            raise ValueError(f"{page}: a seed is a whole number below 2^53, not {seed!r}")
+        return Job(page, seed, observe=True)
+
+    def _playing(self, task: Task, program: str) -> Job:
+        page, seed = task.meta.get("page"), task.meta.get("seed")
+        if not isinstance(page, str) or type(seed) is not int:
+            raise ValueError(f"task {task.id} is none of the web environment's: it names no page and seed")
+        self.pages.path(page)
+        return Job(page, seed, program=program)
+
+    def _run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+        """Each job with its answer, in order."""
+        waiting: deque[tuple[Job, int]] = deque()
+        exhausted = False
+        try:
+            while True:
+                while not exhausted and len(waiting) < self._look_ahead:
+                    if waiting and self._pool.is_done(waiting[0][1]):
+                        break
+                    job = next(jobs, None)
+                    if job is None:
+                        exhausted = True
+                    else:
+                        waiting.append((job, self._pool.submit(asdict(job))))
+                if not waiting:
+                    return
+                job, ticket = waiting[0]
+                answer = self._pool.wait(ticket)
+                waiting.popleft()
+                yield job, answer
+        finally:
+            for _, ticket in waiting:
+                self._pool.forget(ticket)
+
+    # --- Answers ---------------------------------------------------------------------------------
+
+    def _task(self, job: Job, answer: dict[str, Any]) -> Task:
+        name = f"{job.page}/{job.seed}"
+        if answer.get("observation") is None:
+            told = "; ".join(answer.get("notes", ())) or answer["status"]
+            raise EnvironmentFailure(f"{name} could not be observed: {told}")
+        seen = Observation(**answer["observation"])
+        return Task(
+            id=name,
+            question=self.question(seen),
+            answer=1,
+            meta={"page": job.page, "seed": job.seed, "utterance": seen.utterance, "html": seen.html},
+        )
+
+    def question(self, seen: Observation) -> str:
+        """What a page shows as text: the utterance and, below it, the page."""
+        lines = seen.lines if self._observation == "dom" else seen.html.split("\n")
+        return f"{seen.utterance}\n{_cut(lines, self._most_characters)}"
+
+    def _outcome(self, answer: dict[str, Any]) -> Outcome:
+        status, seconds = answer["status"], answer["seconds"]
+        if status == "infrastructure" and "notes" not in answer:  # the worker died twice
+            return Outcome("infrastructure", None, "", "the browser's worker died twice", seconds)
+        notes = "; ".join(answer["notes"])
+        if status == "done" and not answer["done"]:
+            notes = "; ".join([*answer["notes"], "the episode was not over at the program's end"])
+        kind: OutcomeKind = "wrong"
+        if answer["done"] and status != "infrastructure":
+            reward = answer["reward"]
+            solved = reward == 1 if self._success == "one" else reward > 0.8
+            kind = "correct" if solved else "wrong"
+        elif status in ("invalid", "timeout", "infrastructure"):
+            kind = status
+        elif status == "over":
+            kind = "error"
+        value = answer["reward"] if answer["done"] else None
+        return Outcome(kind, value, "\n".join(answer["effects"]), notes[:_ERROR_LIMIT], seconds)
+
+
+def _cut(lines: Iterable[str], most: int) -> str:
+    """As many whole lines as `most` characters hold; a last line says how many are left out."""
+    kept: list[str] = []
+    size, rest = 0, 0
+    for line in lines:
+        size += len(line) + 1
+        if size <= most and not rest:
+            kept.append(line)
+        else:
+            rest += 1
+    return "\n".join([*kept, f"… {rest} more lines"] if rest else kept)

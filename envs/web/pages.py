@@ -1,0 +1,70 @@
+"""MiniWoB++'s pages: where they are, what they are called, and the seeds of the paper's experiment.
+
+The pages are those of the PyPI wheel `miniwob` 1.1.0 (MIT licence). 25 of the 44 that the paper uses differ
+from the copies its authors edited: theirs allow a hundred times the time, give some answers away and reward
+click-checkboxes all or nothing. Results on one are not comparable with the other task by task.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+
+from envs.base import EnvironmentFailure
+
+# The paper's 44 tasks (table 7), by name.
+PAPER_TASKS: tuple[str, ...] = (
+    *("choose-date", "choose-list", "click-button", "click-button-sequence", "click-checkboxes"),
+    *("click-checkboxes-large", "click-checkboxes-soft", "click-checkboxes-transfer", "click-collapsible"),
+    *("click-color", "click-dialog", "click-dialog-2", "click-link", "click-option", "click-scroll-list"),
+    *("click-shades", "click-shape", "click-tab", "click-test", "click-test-2", "click-widget", "copy-paste"),
+    *("copy-paste-2", "enter-date", "enter-password", "enter-text", "enter-text-dynamic", "enter-time"),
+    *("focus-text", "focus-text-2", "guess-number", "identify-shape", "multi-layouts", "multi-orderings"),
+    *("navigate-tree", "read-table", "search-engine", "simple-algebra", "simple-arithmetic"),
+    *("social-media-all", "text-transform", "unicode-test", "use-slider", "use-spinner"),
+)
+
+# Seeds of one task: 50 new ones for each iteration, and 30 that are never trained on.
+SEEDS_PER_ITERATION = 50
+TEST_SEEDS = range(10_000, 10_030)
+
+
+def pages_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Pages by name, as a config has them: "paper" alone stands for the paper's 44."""
+    return PAPER_TASKS if tuple(names) == ("paper",) else tuple(names)
+
+
+def training_seeds(iteration: int, count: int = SEEDS_PER_ITERATION) -> range:
+    """The first `count` of the 50 seeds of an iteration: 50·i, 50·i + 1, …"""
+    start = SEEDS_PER_ITERATION * iteration
+    return range(start, start + count)
+
+
+class Pages:
+    """The pages below a folder: `<folder>/miniwob/<name>.html`, and what they load beside it.
+
+    folder: "" takes those of the wheel. Raises EnvironmentFailure where there are no pages.
+    """
+
+    def __init__(self, folder: str | Path = "") -> None:
+        self.folder = Path(folder).resolve() if folder else _wheels_folder()
+        self.names = tuple(sorted(path.stem for path in (self.folder / "miniwob").glob("*.html")))
+        if not self.names:
+            raise EnvironmentFailure(f"there are no pages in {self.folder / 'miniwob'}")
+
+    def path(self, name: str) -> Path:
+        """The file of one page. Raises ValueError if there is none of that name."""
+        if name not in self.names:
+            near = get_close_matches(name, self.names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.names)}"
+            raise ValueError(f"MiniWoB++ has no page {name!r}; {hint}")
+        return self.folder / "miniwob" / f"{name}.html"
+
+
+def _wheels_folder() -> Path:
+    found = find_spec("miniwob")
+    if found is None or not found.submodule_search_locations:
+        raise EnvironmentFailure(
+            "MiniWoB++'s pages are not installed: pip install 'envisions-jax[web]', or make setup"
+        )
+    return Path(found.submodule_search_locations[0]).resolve() / "html"
