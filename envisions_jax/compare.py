@@ -16,7 +16,7 @@ from envisions_jax.config import UNESSENTIAL
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.metrics import MetricsError, read_metrics
 from envisions_jax.progress import Reporter
-from envisions_jax.summary import Record, percent, policies, test_sets
+from envisions_jax.summary import MEAN, Record, mean_accuracy, percent, policies, test_sets
 from envisions_jax.workdir import WorkDir, read_config
 
 
@@ -60,16 +60,20 @@ def finished_records(workdir: WorkDir, config: dict[str, Any]) -> list[Record]:
     return list(records)
 
 
-def comparison_table(first: Sequence[Record], second: Sequence[Record], *names: str) -> Table:
+def comparison_table(first: Sequence[Record], second: Sequence[Record], *runs: str) -> Table:
     """Policy and test set by accuracy in both runs, and the second's minus the first's in points."""
-    table = Table(title=" and ".join(names))
-    for heading in ("policy", "test set", *names, "difference"):
+    table = Table(title=" and ".join(runs))
+    for heading in ("policy", "test set", *runs, "difference"):
         table.add_column(heading, justify="left" if heading in ("policy", "test set") else "right")
     left, right = policies(first), policies(second)
     for policy in dict.fromkeys([*left, *right]):
-        for name in dict.fromkeys([*test_sets(first), *test_sets(second)]):
+        names = list(dict.fromkeys([*test_sets(first), *test_sets(second)]))
+        for name in names:
             values = [side.get(policy, {}).get(name) for side in (left, right)]
             table.add_row(policy, name, *map(percent, values), _points(*values))
+        if len(names) > 1:
+            means = [mean_accuracy(side.get(policy, {})) for side in (left, right)]
+            table.add_row(policy, MEAN, *map(percent, means), _points(*means))
     return table
 
 

@@ -34,10 +34,13 @@ class ModelConfig:
 class TasksConfig:
     """Which problems are trained and tested on."""
 
-    train: tuple[str, ...] = ("generated",)  # by name, with a split if need be: "asdiv:all[:700]"
+    # Data sets by name, with a split if need be: "asdiv:all[:700]". Web: pages by name, "paper" for its 44.
+    train: tuple[str, ...] = ("generated",)
     test: tuple[str, ...] = ("generated",)
     path: str = ""  # local JSON Lines file, or folder of them (see envisions_jax.tasks); "" uses the hub
-    train_size: int = 0  # at most so many; 0: all there are (the generator needs a number)
+    # At most so many; 0: all there are (the generator needs a number). Web: of each page, 50 new ones an
+    # iteration and 30 to test on at most, which is also what 0 means.
+    train_size: int = 0
     test_size: int = 0
     seed: int = 0  # of the generator and of sub-sampling; not the seed of the run
     difficulty: Literal["easy", "hard"] = "easy"  # generator only
@@ -48,21 +51,34 @@ class TasksConfig:
 class PromptConfig:
     """One wording for sampling, training and test."""
 
-    # "expression", "function": short programs for small models; "pal": whole functions
-    style: Literal["expression", "function", "pal"] = "expression"
+    # "expression", "function": short programs for small models; "pal": whole functions; "web": actions
+    style: Literal["expression", "function", "pal", "web"] = "expression"
     shots: int = 3  # demonstrations at iteration 0, and in the base model's few-shot row
+    # Refinement prompts also say what the environment said of the candidate (an error, a selector that found
+    # nothing). The paper's do not, and it can give the verdict away.
+    errors: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
     """The environment that executes candidates."""
 
-    name: Literal["python"] = "python"
+    name: Literal["python", "web"] = "python"
     workers: int = 2
-    time_limit_s: float = 2.0
-    memory_limit_mb: int = 512
+    time_limit_s: float = 2.0  # wall clock, of a program or an episode
+    memory_limit_mb: int = 512  # Python only
     # "full" refuses a host that cannot confine programs, "best" takes what there is, "none" trusts them
     sandbox: Literal["full", "best", "none"] = "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebConfig:
+    """How pages are shown and judged (env.name="web" only; see `envs.web.environment`)."""
+
+    observation: Literal["dom", "html"] = "dom"  # the clean form, or the markup as the authors used it
+    most_tokens: int = 1024  # of what a page shows; the lines beyond are left out
+    success: Literal["one", "above_0.8"] = "one"  # raw reward that counts as solved; the latter: reference
+    chromium: str = ""  # the executable to drive; "" finds one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +153,7 @@ class Config:
     tasks: TasksConfig = field(default_factory=TasksConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
+    web: WebConfig = field(default_factory=WebConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -148,6 +165,7 @@ class Config:
 # Keys that may change between two starts of one work directory, because no result depends on them.
 UNESSENTIAL = frozenset(
     {"name", "progress", "tensorboard", "env.workers", "checkpoint.keep", "checkpoint.every_steps"}
+    | {"web.chromium"}
     | {"checkpoint.export"}
 )
 
@@ -159,7 +177,11 @@ REFERENCE = {
     "selection.dedup": "global",
     "selection.quote_question_iterations": 3,
     "loop.self_reward": "generation_prompt",
+    "web.success": "above_0.8",
+    "web.observation": "html",
 }
+# What they do otherwise for the web: positives need not quote their question, and there are fewer of them.
+_REFERENCE_WEB = {"selection.quote_question_iterations": 0, "selection.n1": 2}
 
 
 def default_config() -> ConfigDict:
@@ -172,16 +194,17 @@ def from_config_dict(config_dict: ConfigDict | Mapping[str, Any]) -> Config:
     plain = config_dict.to_dict() if isinstance(config_dict, ConfigDict) else dict(config_dict)
     config = _typed(Config, plain, "")
     if config.compat == "reference":
-        _check_reference(flatten(config))
-        config = with_values(config, REFERENCE)
+        preset = REFERENCE | (_REFERENCE_WEB if config.env.name == "web" else {})
+        _check_reference(flatten(config), preset)
+        config = with_values(config, preset)
     validate(flatten(config))
     return config
 
 
-def _check_reference(flat: Mapping[str, Any]) -> None:
+def _check_reference(flat: Mapping[str, Any], preset: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a key that says neither its default nor what the preset would make of it."""
     default = flatten(Config())
-    for key, value in REFERENCE.items():
+    for key, value in preset.items():
         if flat[key] not in (default[key], value):
             raise ConfigError(
                 f"{key}={flat[key]!r}: compat='reference' sets it to {value!r}; leave one of the two out"

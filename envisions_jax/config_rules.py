@@ -14,6 +14,7 @@ from envisions_jax.demonstrations import MATH_DEMONSTRATIONS
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.locating import on_this_machine
 from envisions_jax.tasks import NAMES
+from envs.web.pages import PAPER_TASKS, SEEDS_PER_ITERATION, TEST_SEEDS
 
 
 class ConfigError(ValueError):
@@ -47,11 +48,18 @@ def validate(flat: Mapping[str, Any]) -> None:
     megabytes, seconds = flat["env.memory_limit_mb"], flat["env.time_limit_s"]
     _require(16 <= megabytes <= 2**20, flat, "env.memory_limit_mb", "must be from 16 to 1048576 (1 TiB)")
     _require(0 < seconds <= 3600, flat, "env.time_limit_s", "must be a positive number, at most 3600")
-    most = len(MATH_DEMONSTRATIONS)
-    _require(flat["prompt.shots"] <= most, flat, "prompt.shots", f"there are {most} demonstrations")
+    is_web = flat["env.name"] == "web"
+    fits = (flat["prompt.style"] == "web") == is_web
+    _require(fits, flat, "prompt.style", f"does not go with env.name={flat['env.name']!r}")
+    most = 1 if is_web else len(MATH_DEMONSTRATIONS)
+    told = "there is one demonstration of each page" if is_web else f"there are {most} demonstrations"
+    _require(flat["prompt.shots"] <= most, flat, "prompt.shots", told)
     _require(0 < flat["sampler.top_p"] <= 1, flat, "sampler.top_p", "must be in (0, 1]")
     _require(0 <= flat["train.warmup_ratio"] < 1, flat, "train.warmup_ratio", "must be in [0, 1)")
-    _validate_tasks(flat)
+    if is_web:
+        _validate_pages(flat)
+    else:
+        _validate_tasks(flat)
     _validate_lengths(flat)
     good = flat["loop.refine"] or not flat["selection.l2"]
     _require(good, flat, "loop.refine", "without refinement there is no L2: set selection.l2=False too")
@@ -77,6 +85,23 @@ def _validate_tasks(flat: Mapping[str, Any]) -> None:
     steps = flat["tasks.steps"]
     good = 1 <= len(steps) <= 4 and all(0 <= share < float("inf") for share in steps) and sum(steps) > 0
     _require(good, flat, "tasks.steps", "give 1 to 4 shares, not negative, not all zero")
+
+
+def _validate_pages(flat: Mapping[str, Any]) -> None:
+    """The web's tasks: pages by name, "paper" alone for those of the paper."""
+    for split, most in (("train", SEEDS_PER_ITERATION), ("test", len(TEST_SEEDS))):
+        names = flat[f"tasks.{split}"]
+        _require(len(names) > 0, flat, f"tasks.{split}", "name at least one page, or 'paper'")
+        _require(len(set(names)) == len(names), flat, f"tasks.{split}", "names a page twice")
+        for name in names:
+            near = difflib.get_close_matches(name, (*PAPER_TASKS, "paper"), n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else "name pages of MiniWoB++, or 'paper' for its 44"
+            is_page = (name == "paper" and len(names) == 1) or name in PAPER_TASKS
+            _require(is_page, flat, f"tasks.{split}", f"no page that has a demonstration is {name!r}; {hint}")
+        size = flat[f"tasks.{split}_size"]
+        _require(size <= most, flat, f"tasks.{split}_size", f"there are {most} seeds of a page")
+    _require(not flat["tasks.path"], flat, "tasks.path", "the web's tasks are pages, not files")
+    _require(flat["web.most_tokens"] >= 50, flat, "web.most_tokens", "must be at least 50")
 
 
 def _check_data_set(flat: Mapping[str, Any], key: str, name: str) -> None:

@@ -19,13 +19,12 @@ from envisions_jax.command_line import RunError
 from envisions_jax.config import Config, flatten, with_values
 from envisions_jax.config_rules import ConfigError, check_model, validate
 from envisions_jax.progress import Reporter
-from envisions_jax.prompts import PromptError, Prompts
 from envisions_jax.summary import percent
-from envisions_jax.task_sets import test_tasks
+from envisions_jax.task_sets import given_tasks
 from envisions_jax.workdir import WorkDir, read_config, write_atomically
-from envs import Task
 
 if TYPE_CHECKING:
+    from envisions_jax.domain import Domain
     from envisions_jax.policy import Policy
 
 
@@ -34,7 +33,7 @@ def main(config: Config, values: flags.FlagValues) -> int:
     if not values.checkpoint:
         raise ConfigError("say what to evaluate: --checkpoint=base, or a run's work directory, or a model")
     config = with_values(config, {"tasks.test": tuple(values.tasks) or config.tasks.test})
-    validate(flatten(config))
+    validate(flatten(with_values(config, {"prompt.shots": values.shots})))
     run = find_run(config, values.checkpoint)
     if run is None and values.checkpoint != "base":
         check_model(values.checkpoint, "checkpoint")
@@ -42,19 +41,17 @@ def main(config: Config, values: flags.FlagValues) -> int:
         check_model(config.model.path)
     output = Path(values.output or _default_output(run, values.shots))
     _check_output(output)
-    sets = test_tasks(config)
-    prompts = Prompts(config.prompt.style)
-    try:
-        prompts.explore(next(iter(sets.values()))[0], shots=values.shots)
-    except PromptError as error:
-        raise ConfigError(f"shots={values.shots}: {error}") from error
+    given = given_tasks(config, train=False)
 
     # Here, not above: what cannot work is told before JAX starts.
+    from envisions_jax.domain import open_domain
     from envisions_jax.rooms import speaking_errors
+    from envisions_jax.stages.run import tokenizer_of
 
     with speaking_errors():
         policy = open_checkpoint(config, values.checkpoint, run)
-        by_set = evaluate_sets(config, policy, prompts, sets, values.shots)
+        with open_domain(config, given, tokenizer_of(policy)) as domain:
+            by_set = evaluate_sets(config, policy, domain, values.shots)
     report = {"checkpoint": values.checkpoint, "shots": values.shots, "sets": by_set}
     try:
         write_atomically(output, json.dumps(report, indent=1) + "\n")
@@ -102,31 +99,30 @@ def open_checkpoint(config: Config, checkpoint: str, run: WorkDir | None) -> "Po
 
 
 def evaluate_sets(
-    config: Config, policy: "Policy", prompts: Prompts, sets: dict[str, list[Task]], shots: int
+    config: Config, policy: "Policy", domain: "Domain", shots: int
 ) -> dict[str, dict[str, object]]:
-    """Accuracy and counts of outcomes by test set, told as they come."""
+    """Accuracy and counts of outcomes by test set."""
     from envisions_jax.metrics import accuracy
-    from envisions_jax.rooms import open_environment
-    from envisions_jax.stages.evaluation import BASE, PromptKind, answers, judge
+    from envisions_jax.stages.evaluation import BASE, PromptKind, Test, answers, judge
     from envisions_jax.stages.run import check_lengths, slots_for
 
-    check_lengths(config, policy, prompts, [], [task for group in sets.values() for task in group], shots)
+    tests = [Test(name, task) for name, tasks in domain.test_sets.items() for task in tasks]
+    check_lengths(config, policy, domain.prompts, [], [test.task for test in tests], shots)
     reporter = Reporter(bars=config.progress)
     report: dict[str, dict[str, object]] = {}
     kind: PromptKind = "few_shot" if shots else "zero_shot"
-    with open_environment(config) as environment:
-        for name, group in sets.items():
-            texts = [prompts.explore(task, shots=shots) for task in group]
-            shape = policy.plan_stage(texts, config.eval.max_new_tokens)
-            slots = slots_for(config, len(group) * config.eval.beams)
-            with reporter.stage(f"evaluate {name}", len(group)) as advance:
-                completions = answers(policy, prompts, texts, config.eval, shape, slots, advance)
-            results = judge(environment, prompts, group, completions, BASE, name, kind)
-            outcomes = [result.outcome for result in results]
-            share = accuracy(outcomes)
-            reporter.line(f"{name}: {percent(share)} of {len(group)}, {shots} shots")
-            counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
-            report[name] = {"accuracy": share, "tasks": len(group), "outcomes": counts}
+    texts = [domain.prompts.explore(test.task, shots=shots) for test in tests]
+    shape = policy.plan_stage(texts, config.eval.max_new_tokens)
+    slots = slots_for(config, len(tests) * config.eval.beams)
+    with reporter.stage("evaluate", len(tests)) as advance:
+        completions = answers(policy, domain.prompts, texts, config.eval, shape, slots, advance)
+    results = judge(domain.environment, domain.prompts, tests, completions, BASE, kind)
+    for name in domain.test_sets:
+        outcomes = [result.outcome for result in results if result.test_set == name]
+        share = accuracy(outcomes)
+        reporter.line(f"{name}: {percent(share)} of {len(outcomes)}, {shots} shots")
+        counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
+        report[name] = {"accuracy": share, "tasks": len(outcomes), "outcomes": counts}
     return report
 
 

@@ -26,7 +26,6 @@ from envisions_jax.summary import iteration_line
 
 def run_loop(run: Run) -> None:
     """All iterations of a run, from wherever an earlier start left it."""
-    run.store.add_tasks("train", run.train_tasks)
     for name, tasks in run.test_sets.items():
         run.store.add_tasks(name, tasks)
     trainer = make_trainer(run)
@@ -42,6 +41,8 @@ def run_loop(run: Run) -> None:
             forget_old_policies(run, iteration)  # again: the kill may have come before it
             continue
 
+        run.store.add_tasks("train", run.train_tasks.explored(iteration))
+
         # ---- 1, 2, 4. Explore: K candidates a task from theta_i; execute; self-reward ------------
         policy = policy_of(run, iteration - 1)
         explore(run, iteration, policy)
@@ -56,7 +57,7 @@ def run_loop(run: Run) -> None:
         # ---- 8. Train from theta_0 on L = L1 + L2 ------------------------------------------------
         start = policy if run.config.train.continual else run.base
         del policy  # two sets of weights are enough while training
-        policy = train(run, trainer, iteration, start, training_examples(run, chosen))
+        policy = train(run, trainer, iteration, start, training_examples(run, iteration, chosen))
         del start
 
         # ---- 9. Evaluate theta_(i+1), zero-shot --------------------------------------------------

@@ -12,13 +12,11 @@ from absl import flags
 from envisions_jax import command_line
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
-from envisions_jax.config_rules import ConfigError, check_model
+from envisions_jax.config_rules import check_model
 from envisions_jax.progress import Reporter
-from envisions_jax.prompts import PromptError, Prompts
 from envisions_jax.store import StoreError, check_free
-from envisions_jax.task_sets import check_sets, test_tasks, train_sets
+from envisions_jax.task_sets import GivenTasks, given_tasks
 from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity
-from envs import Task
 
 
 def main(config: Config, values: flags.FlagValues) -> int:
@@ -29,45 +27,39 @@ def main(config: Config, values: flags.FlagValues) -> int:
         check_free(workdir.store)
     except StoreError as error:
         raise RunError(str(error)) from error
-    sets, tests = train_sets(config), test_tasks(config)
-    check_sets(sets, tests)
-    train = [task for group in sets.values() for task in group]
+    given = given_tasks(config)
     reporter = Reporter(bars=config.progress)
-    count = sum(map(len, tests.values()))
-    reporter.line(f"{config.name}: {len(train)} tasks to train on, {count} to test on, in {workdir.root}")
+    reporter.line(f"{config.name}: {given.told}, in {workdir.root}")
 
     # Here, not above: what cannot work is told before JAX starts.
     from envisions_jax.rooms import speaking_errors
 
     with speaking_errors():
-        execute(config, workdir, train, tests, reporter)
+        execute(config, workdir, given, reporter)
     return 0
 
 
-def execute(
-    config: Config, workdir: WorkDir, train: list[Task], tests: dict[str, list[Task]], reporter: Reporter
-) -> None:
+def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Reporter) -> None:
     """Load the model, open the rooms, run the loop, and tell how it went."""
     from envisions_jax.clock import Clock, compiled_programs
+    from envisions_jax.domain import open_domain
     from envisions_jax.loop import run_loop
     from envisions_jax.memory import peak_memory_gib
     from envisions_jax.metrics import MetricsWriter, read_metrics
-    from envisions_jax.rooms import open_environment, open_policy
-    from envisions_jax.stages.run import Run, check_ending, check_lengths
+    from envisions_jax.rooms import open_policy
+    from envisions_jax.stages.run import Run, check_ending, check_lengths, tokenizer_of
     from envisions_jax.store import TrajectoryStore
-    from envisions_jax.summary import final_table
+    from envisions_jax.summary import final_table, table_of_sets
 
     verb = "going on" if workdir.store.exists() else "starting"
     reporter.line(f"{verb} with {config.model.path}: it is loaded, and what is not yet cached is compiled")
-    base, prompts = open_policy(config), Prompts(config.prompt.style)
+    base = open_policy(config)
     check_ending(base)
-    try:
-        everything = [task for group in tests.values() for task in group]
-        shots = config.prompt.shots if config.eval.base else 0
-        check_lengths(config, base, prompts, train, everything, shots)
-    except PromptError as error:
-        raise ConfigError(f"prompt.shots={config.prompt.shots}: {error}") from error
     with ExitStack() as stack:
+        domain = stack.enter_context(open_domain(config, given, tokenizer_of(base)))
+        tests = [task for group in domain.test_sets.values() for task in group]
+        shots = config.prompt.shots if config.eval.base else 0
+        check_lengths(config, base, domain.prompts, domain.train_tasks.explored(0), tests, shots)
         # The store refuses another run's lock and a newer version: open it before anything is written.
         store = stack.enter_context(TrajectoryStore(workdir.store, config=identity(config)))
         create_workdir(workdir, config)
@@ -75,17 +67,20 @@ def execute(
             config=config,
             workdir=workdir,
             base=base,
-            prompts=prompts,
-            environment=stack.enter_context(open_environment(config)),
-            train_tasks=train,
-            test_sets=tests,
+            prompts=domain.prompts,
+            environment=domain.environment,
+            train_tasks=domain.train_tasks,
+            test_sets=domain.test_sets,
             store=store,
             metrics=stack.enter_context(MetricsWriter(workdir.root, tensorboard=config.tensorboard)),
             clock=Clock(workdir.times),
             reporter=reporter,
         )
         run_loop(run)
-    reporter.show(final_table(read_metrics(workdir.metrics), config.name))
+    records = read_metrics(workdir.metrics)
+    if by_set := table_of_sets(records, config.name):
+        reporter.show(by_set)
+    reporter.show(final_table(records, config.name))
     reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
     reporter.line(f"all of it is in {workdir.root}")
 

@@ -7,6 +7,7 @@ refinement's completion is also one of the task prompt: self-reward and L1 need 
     expression    result =                  " 3 + 4"             result = 3 + 4
     function      def solution():…return    " 3 + 4"             the two lines of the function
     pal           ```python                 newline, function    the function, without a fence
+    web           ```                       newline, actions     the actions, without a fence
 
 No prompt ends in white space: newline and indent, or space and number, are often one token, which a prompt
 must not cut in two (measured: with the wrong boundary no answer was right).
@@ -87,11 +88,34 @@ _PAL = PromptStyle(
     stop=("\n```",),
 )
 
+_WEB = PromptStyle(
+    name="web",
+    explore=(
+        "Do each task on its web page. Write one action a line: agent.click_xpath(xpath), "
+        "agent.click_option(xpath), agent.movemouse(xpath), agent.type(text), agent.press(key)."
+    ),
+    refine=(
+        "Do each task on its web page: repeat the attempt or correct it. Write one action a line: "
+        "agent.click_xpath(xpath), agent.click_option(xpath), agent.movemouse(xpath), agent.type(text), "
+        "agent.press(key)."
+    ),
+    question="Task: ",
+    attempt="Attempt:\n",
+    answer="Actions:\n",
+    opening="```",
+    program_head="",
+    lead="\n",
+    closing="\n```",
+    one_line=False,
+    stop=("\n```",),
+)
+
 STYLES: Mapping[str, PromptStyle] = MappingProxyType(
     {
         "expression": _one_line("expression", "result ="),
         "function": _one_line("function", "def solution():\n    return"),
         "pal": _PAL,
+        "web": _WEB,
     }
 )
 
@@ -104,18 +128,31 @@ class Prompts:
     """
 
     def __init__(
-        self, style: str = "expression", demonstrations: Sequence[Demonstration] = MATH_DEMONSTRATIONS
+        self,
+        style: str = "expression",
+        demonstrations: Sequence[Demonstration] | Mapping[str, Sequence[Demonstration]] | None = None,
     ) -> None:
-        """Raises PromptError for an unknown style, or a demonstration without a solution in this style."""
+        """demonstrations: the same for every task, or for each page of the web its own; None takes those of
+        mathematics, for a style of mathematics.
+
+        Raises PromptError for an unknown style, or a demonstration without a solution in this style.
+        """
         if style not in STYLES:
             raise PromptError(f"prompt style is {style!r}, must be one of {', '.join(STYLES)}")
         self.style = STYLES[style]
-        self.demonstrations = tuple(demonstrations)
-        for demonstration in self.demonstrations:
+        if demonstrations is None:
+            demonstrations = () if self.style is _WEB else MATH_DEMONSTRATIONS
+        self._shared = () if isinstance(demonstrations, Mapping) else tuple(demonstrations)
+        self._by_page = dict(demonstrations) if isinstance(demonstrations, Mapping) else {}
+        for demonstration in (*self._shared, *(one for own in self._by_page.values() for one in own)):
             if style not in demonstration.bodies:
                 raise PromptError(
                     f"the demonstration {demonstration.question!r} has no solution in style {style!r}"
                 )
+
+    def demonstrations(self, task: Task) -> tuple[Demonstration, ...]:
+        """What may be shown before `task`."""
+        return tuple(self._by_page.get(str(task.meta.get("page")), self._shared))
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -127,22 +164,26 @@ class Prompts:
 
         Raises PromptError when there are fewer demonstrations than `shots`.
         """
-        if not 0 <= shots <= len(self.demonstrations):
-            raise PromptError(f"shots is {shots}, there are 0 to {len(self.demonstrations)} demonstrations")
+        own = self.demonstrations(task) if shots else ()
+        if not 0 <= shots <= len(own):
+            raise PromptError(f"shots is {shots}, task {task.id} has 0 to {len(own)} demonstrations")
         shown = (
             self._asked(demonstration.question) + self._answered(demonstration.bodies[self.style.name])
-            for demonstration in self.demonstrations[:shots]
+            for demonstration in own[:shots]
         )
         return "\n\n".join((self.style.explore, *shown, self._asked(_problem(task)) + self._opened()))
 
-    def refine(self, task: Task, candidate: str) -> str:
+    def refine(self, task: Task, candidate: str, error: str = "") -> str:
         """The refinement prompt [x, a]: the problem and a candidate program, not whether that is right.
+
+        error: what the environment said of the candidate, one line; "" says nothing of it.
 
         Raises PromptError if `candidate` is not a program of this style.
         """
         style = self.style
         attempt = f"{style.attempt}{style.opening}{self.completion(candidate)}{style.closing}\n"
-        return f"{style.refine}\n\n{self._asked(_problem(task))}{attempt}{self._opened()}"
+        told = f"What happened: {' '.join(error.split())}\n" if error.strip() else ""
+        return f"{style.refine}\n\n{self._asked(_problem(task))}{attempt}{told}{self._opened()}"
 
     def program(self, text: str) -> str:
         """The program a completion makes. Total: prose and garbage make a program that does not run.

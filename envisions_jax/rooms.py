@@ -1,4 +1,4 @@
-"""What entry points open for a run, the model and the environment, and how errors of all rooms are told."""
+"""The model that entry points open for a run, and how errors of all rooms are told."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,15 +37,3 @@ def open_policy(config: Config) -> Policy:
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     return Policy.from_pretrained(config.model.path, dtype=config.model.dtype)
-
-
-def open_environment(config: Config) -> envs.Environment:
-    """The environment, its worker processes started."""
-    settings = config.env
-    return envs.make(
-        settings.name,
-        workers=settings.workers,
-        time_limit_s=settings.time_limit_s,
-        memory_limit_mb=settings.memory_limit_mb,
-        sandbox=settings.sandbox,
-    )

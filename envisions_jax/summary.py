@@ -10,6 +10,10 @@ from envisions_jax.progress import duration
 # Stages in the order in which an iteration goes through them, and what they are called in the table.
 STAGES = ("generate", "execute", "score", "train", "evaluate", "compile")
 
+# More sets than this are told as their mean, with a table of their own.
+MOST_COLUMNS = 6
+MEAN = "mean"
+
 Record = Mapping[str, Any]
 
 
@@ -25,7 +29,7 @@ def iteration_line(record: Record, iterations: int, seconds: Mapping[str, float]
 
 def final_table(records: Sequence[Record], title: str) -> Table:
     """Iteration x accuracy on each test set, tasks solved, EA, STB, margin, examples and time by stage."""
-    sets, accuracy = test_sets(records), policies(records)
+    sets, accuracy = _columns(test_sets(records)), policies(records)
     table = Table(title=title)
     for name in ("policy", *sets, "solved", "EA", "STB", "margin", "L1+L2", *STAGES):
         table.add_column(name, justify="left" if name == "policy" else "right")
@@ -44,6 +48,19 @@ def final_table(records: Sequence[Record], title: str) -> Table:
                 f"{record['l1_examples']}+{record['l2_examples']}",
                 *_times(record),
             )
+    return table
+
+
+def table_of_sets(records: Sequence[Record], title: str) -> Table | None:
+    """Test set x policy, where there are too many sets for the columns of the other table; else None."""
+    sets, accuracy = test_sets(records), policies(records)
+    if len(sets) <= MOST_COLUMNS:
+        return None
+    table = Table(title=title)
+    for name in ("test set", *accuracy):
+        table.add_column(name, justify="left" if name == "test set" else "right")
+    for name in (*sets, MEAN):
+        table.add_row(name, *(percent(_of(by_set, name)) for by_set in accuracy.values()))
     return table
 
 
@@ -75,12 +92,28 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
+def mean_accuracy(accuracy: Mapping[str, float | None]) -> float | None:
+    """The mean over test sets, each weighing the same; None if none of them was judged."""
+    known = [value for value in accuracy.values() if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _columns(sets: Sequence[str]) -> list[str]:
+    return list(sets) if len(sets) <= MOST_COLUMNS else [MEAN]
+
+
+def _of(accuracy: Mapping[str, float | None], name: str) -> float | None:
+    return mean_accuracy(accuracy) if name == MEAN else accuracy.get(name)
+
+
 def _percents(accuracy: Mapping[str, float | None], sets: Sequence[str]) -> list[str]:
-    return [percent(accuracy.get(name)) for name in sets]
+    return [percent(_of(accuracy, name)) for name in sets]
 
 
 def _accuracies(accuracy: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {percent(value)}" for name, value in accuracy.items()) or "-"
+    columns = _columns(list(accuracy))
+    told = f" of {len(accuracy)}" if columns == [MEAN] else ""
+    return ", ".join(f"{name}{told} {percent(_of(accuracy, name))}" for name in columns) or "-"
 
 
 def _number(value: float | None) -> str:

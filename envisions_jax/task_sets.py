@@ -1,12 +1,56 @@
-"""The tasks of a run, as its config wants them, and that training and test sets go together. No JAX."""
+"""The tasks of a run, as its config wants them, and that training and test sets go together. No JAX.
+
+Those of mathematics are loaded here; those of the web are pages, which the environment shows later.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from envisions_jax import tasks
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
-from envs import Task
+from envs import EnvironmentFailure, Task
+from envs.web.chromium import find_chromium
+from envs.web.pages import SEEDS_PER_ITERATION, TEST_SEEDS, Pages, pages_of
+
+
+@dataclass(frozen=True)
+class GivenTasks:
+    """What is known of a run's tasks before its model is loaded; nothing but `told` of the web's."""
+
+    told: str  # how many there are, for the user
+    train: Sequence[Task] = ()
+    tests: Mapping[str, Sequence[Task]] = field(default_factory=dict)
+
+
+def given_tasks(config: Config, *, train: bool = True) -> GivenTasks:
+    """The tasks, or that there can be any; those to train on only if asked for.
+
+    Raises RunError for data that cannot be had and ConfigError for sets that do not go together.
+    """
+    if config.env.name == "web":
+        return _given_pages(config)
+    sets, tests = train_sets(config) if train else {}, test_tasks(config)
+    check_sets(sets, tests)
+    trained, count = [task for group in sets.values() for task in group], sum(map(len, tests.values()))
+    return GivenTasks(f"{len(trained)} tasks to train on, {count} to test on", trained, tests)
+
+
+def _given_pages(config: Config) -> GivenTasks:
+    """That pages and a browser are there, told before JAX starts."""
+    try:
+        Pages()
+        find_chromium(config.web.chromium)
+    except EnvironmentFailure as error:
+        raise RunError(str(error)) from error
+    seeds = config.tasks.train_size or SEEDS_PER_ITERATION
+    tests = config.tasks.test_size or len(TEST_SEEDS)
+    train, test = pages_of(config.tasks.train), pages_of(config.tasks.test)
+    return GivenTasks(
+        f"{len(train)} pages to train on with {seeds} new seeds each an iteration, "
+        f"{len(test)} to test on with {tests} seeds"
+    )
 
 
 def train_sets(config: Config) -> dict[str, list[Task]]:

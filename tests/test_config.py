@@ -109,6 +109,26 @@ BAD = [
     ("env.sandbox", "some", "choose one of 'full', 'best', 'none'"),
     ("sampler", 3, "is a section"),
     ("workers", 3, "unknown key; did you mean env.workers"),
+    ("prompt.style", "web", "does not go with env.name='python'"),
+]
+WEB = {
+    "env.name": "web",
+    "prompt.style": "web",
+    "prompt.shots": 1,
+    "tasks.train": ("click-test",),
+    "tasks.test": ("paper",),
+}
+BAD_ON_THE_WEB = [
+    ("tasks.train", ("click-tset",), "did you mean click-test"),
+    ("tasks.train", ("paper", "click-test"), "no page that has a demonstration is 'paper'"),
+    ("tasks.test", ("click-test", "click-test"), "names a page twice"),
+    ("tasks.test", (), "at least one page"),
+    ("tasks.train_size", 51, "there are 50 seeds of a page"),
+    ("tasks.test_size", 31, "there are 30 seeds of a page"),
+    ("tasks.path", "data", "pages, not files"),
+    ("prompt.shots", 2, "one demonstration of each page"),
+    ("prompt.style", "pal", "does not go with env.name='web'"),
+    ("web.most_tokens", 10, "at least 50"),
 ]
 
 
@@ -124,6 +144,15 @@ def test_what_cannot_work_is_refused_in_one_line_with_key_and_value(
     message = str(caught.value)
     assert key in message and repr(value).strip("()") in message and why in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("key", "value", "why"), BAD_ON_THE_WEB)
+def test_on_the_web_too(key: str, value: object, why: str) -> None:
+    good = with_values(Config(), WEB)
+    assert from_config_dict(dataclasses.asdict(good)) == good
+    with pytest.raises(ConfigError) as caught:
+        from_config_dict(dataclasses.asdict(with_values(good, {key: value})))
+    assert str(caught.value).startswith(f"{key}=") and why in str(caught.value)
 
 
 def test_defaults_from_ml_collections_come_back_typed() -> None:
@@ -155,6 +184,14 @@ def test_reference_sets_every_option_of_the_released_code() -> None:
     assert config["selection.merge"] == "reference" and config["selection.hold_back"] is True
     assert config["loop.self_reward"] == "generation_prompt"
     assert config["sampler.k"] == Config().sampler.k
+
+
+def test_reference_on_the_web_is_what_the_released_code_does_there() -> None:
+    config = flatten(
+        from_config_dict(dataclasses.asdict(with_values(Config(), {**WEB, "compat": "reference"})))
+    )
+    assert (config["selection.n1"], config["selection.quote_question_iterations"]) == (2, 0)
+    assert (config["web.success"], config["web.observation"]) == ("above_0.8", "html")
 
 
 def test_reference_and_another_wish_for_one_of_its_keys_contradict() -> None:

@@ -21,7 +21,7 @@ from envisions_jax.prompts import Prompts
 from envisions_jax.stages.candidates import self_reward
 from envisions_jax.stages.run import fold
 from envisions_jax.store import TrajectoryStore
-from envisions_jax.task_sets import test_tasks as load_test_tasks
+from envisions_jax.task_sets import given_tasks
 from envisions_jax.task_sets import train_tasks as load_train_tasks
 from envisions_jax.training import Example, TrainConfig, Trainer, restore_params
 from envisions_jax.workdir import WorkDir, check_workdir
@@ -41,7 +41,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(config: Config, folder: Path) -> WorkDir:
     """Start or go on with a run in this process."""
     workdir = check_workdir(folder, config)
-    execute(config, workdir, load_train_tasks(config), load_test_tasks(config), Reporter(bars=False))
+    execute(config, workdir, given_tasks(config), Reporter(bars=False))
     return workdir
 
 
@@ -239,12 +239,10 @@ def decided(workdir: WorkDir) -> tuple[str, list[dict[str, object]]]:
 def test_a_run_interrupted_in_every_stage_ends_as_one_never_interrupted(
     config: Config, workdir: WorkDir, base: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from envisions_jax import rooms
-
-    whole = rooms.open_environment
+    whole = envs.make
     interruptions = 0
     for uses in (1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1000):
-        monkeypatch.setattr(rooms, "open_environment", lambda c, n=uses: Interrupting(whole(c), n))
+        monkeypatch.setattr(envs, "make", lambda *a, n=uses, **o: Interrupting(whole(*a, **o), n))
         try:
             run(config, tmp_path / "run")
         except KeyboardInterrupt:

@@ -7,23 +7,34 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import envs
+from envisions_jax.demonstrations import MATH_DEMONSTRATIONS, Demonstration
 from envisions_jax.prompts import STYLES, PromptError, Prompts
 from envisions_jax.tasks.words import POOLS, SPLITS
 
-TASK = envs.Task("t/1", "Ann has 3 pens and buys 4 more. How many pens does Ann have?", 7)
+TASK = envs.Task("t/1", "Ann has 3 pens and buys 4 more. How many pens does Ann have?", 7, meta={"page": "p"})
 COMPLETIONS = {
     "expression": (" 3 + 4", "result = 3 + 4"),
     "function": (" 3 + 4", "def solution():\n    return 3 + 4"),
     "pal": ("\ndef solution():\n    return 3 + 4", "def solution():\n    return 3 + 4"),
+    "web": ("\nagent.type('3 + 4')\nagent.press('tab')", "agent.type('3 + 4')\nagent.press('tab')"),
 }
 every_style = pytest.mark.parametrize("style", STYLES)
 GARBAGE = st.text() | st.text(alphabet="`\n\r python=:+34 \t\x0b\x0c\x1c\u2028", max_size=60)
 
 
+def prompts_of(style: str) -> Prompts:
+    """Prompts that have three demonstrations for TASK; those of the web are by page."""
+    if style != "web":
+        return Prompts(style)
+    pages = ("first", "second", "third")
+    shown = [Demonstration(f"Type on the {page} page.", 1, {"web": "agent.type('x')"}) for page in pages]
+    return Prompts("web", {"p": shown, "q": shown[::-1]})
+
+
 @every_style
 def test_prompts_end_where_completions_start(style: str) -> None:
     """Explore (with or without demonstrations) and refine end alike, and never in white space."""
-    prompts = Prompts(style)
+    prompts = prompts_of(style)
     opening = "\n" + prompts.style.opening
     candidate = prompts.program(COMPLETIONS[style][0])
     for prompt in (prompts.explore(TASK), prompts.explore(TASK, 3), prompts.refine(TASK, candidate)):
@@ -36,18 +47,18 @@ def test_prompts_end_where_completions_start(style: str) -> None:
 
 @every_style
 def test_few_shot_is_zero_shot_with_demonstrations_in_between(style: str) -> None:
-    prompts = Prompts(style)
+    prompts = prompts_of(style)
     zero, few = prompts.explore(TASK), prompts.explore(TASK, 3)
     instruction, task_part = zero.split("\n\n", 1)
     assert few.startswith(instruction + "\n\n") and few.endswith("\n\n" + task_part)
-    assert few.count(prompts.style.opening) == 4
+    assert few.count(prompts.style.answer + prompts.style.opening) == 4
     assert few.startswith(prompts.explore(TASK, 2)[: -len(task_part)])
 
 
 @every_style
 def test_all_prompts_of_a_stage_share_everything_before_the_question(style: str) -> None:
-    prompts = Prompts(style)
-    other = envs.Task("t/2", "Why?", 1)
+    prompts = prompts_of(style)
+    other = envs.Task("t/2", "Why?", 1, meta=TASK.meta)
     before = prompts.explore(TASK, 3).index(TASK.question)
     assert prompts.explore(TASK, 3)[:before] == prompts.explore(other, 3)[:before]
     candidate = prompts.program(COMPLETIONS[style][0])
@@ -57,7 +68,7 @@ def test_all_prompts_of_a_stage_share_everything_before_the_question(style: str)
 
 @every_style
 def test_a_refinement_prompt_carries_the_candidate(style: str) -> None:
-    prompts = Prompts(style)
+    prompts = prompts_of(style)
     _, program = COMPLETIONS[style]
     assert prompts.refine(TASK, program).count(program) == 1
     assert prompts.refine(TASK, prompts.program("")).endswith(prompts.style.opening)
@@ -67,7 +78,7 @@ def test_a_refinement_prompt_carries_the_candidate(style: str) -> None:
 
 @every_style
 def test_completion_and_program_undo_each_other(style: str) -> None:
-    prompts = Prompts(style)
+    prompts = prompts_of(style)
     completion, program = COMPLETIONS[style]
     assert prompts.program(completion) == program
     assert prompts.completion(program) == completion
@@ -82,7 +93,7 @@ def test_completion_and_program_undo_each_other(style: str) -> None:
 @example(text="x" * 100_000)
 @example(text="\x00\r\n\u2028```")
 def test_any_text_makes_a_program_and_its_completion_is_stable(style: str, text: str) -> None:
-    prompts = Prompts(style)
+    prompts = prompts_of(style)
     program = prompts.program(text)
     completion = prompts.completion(program)
     assert prompts.program(completion) == program == prompts.canonical(program)
@@ -95,7 +106,7 @@ def test_any_text_makes_a_program_and_its_completion_is_stable(style: str, text:
 @every_style
 @given(text=GARBAGE)
 def test_canonical_is_idempotent(style: str, text: str) -> None:
-    prompts = Prompts(style)
+    prompts = prompts_of(style)
     assert prompts.canonical(prompts.canonical(text)) == prompts.canonical(text)
 
 
@@ -126,7 +137,7 @@ def test_what_a_model_writes_becomes_its_program(style: str, text: str, program:
     assert Prompts(style).program(text) == program
 
 
-@every_style
+@pytest.mark.parametrize("style", [style for style in STYLES if style != "web"])
 def test_demonstrations_are_right(style: str) -> None:
     prompts = Prompts(style)
     runs = [
@@ -134,7 +145,7 @@ def test_demonstrations_are_right(style: str) -> None:
             envs.Task(str(i), shown.question, shown.answer),
             prompts.program(prompts.style.lead + shown.bodies[style]),
         )
-        for i, shown in enumerate(prompts.demonstrations)
+        for i, shown in enumerate(MATH_DEMONSTRATIONS)
     ]
     with envs.make("python", workers=1) as environment:
         assert [outcome.kind for outcome in environment.execute(runs)] == ["correct"] * 3
@@ -142,7 +153,7 @@ def test_demonstrations_are_right(style: str) -> None:
 
 def test_demonstrations_use_no_name_of_the_generated_problems() -> None:
     names = {name for split in SPLITS for name, _ in POOLS[split]["name"]}
-    for demonstration in Prompts().demonstrations:
+    for demonstration in MATH_DEMONSTRATIONS:
         assert not names & set(re.findall(r"\w+", demonstration.question))
 
 
@@ -158,5 +169,12 @@ def test_more_shots_than_demonstrations_is_an_error(shots: int) -> None:
 
 
 def test_an_unknown_style_is_an_error() -> None:
-    with pytest.raises(PromptError, match="'haiku', must be one of expression, function, pal"):
+    with pytest.raises(PromptError, match="'haiku', must be one of expression, function, pal, web"):
         Prompts("haiku")
+
+
+def test_on_the_web_each_page_has_its_own_demonstrations() -> None:
+    prompts, other = prompts_of("web"), envs.Task("t/4", "Click.", 1, meta={"page": "q"})
+    assert "first page" in prompts.explore(TASK, 1) and "first page" not in prompts.explore(other, 1)
+    with pytest.raises(PromptError, match="task t/5 has 0 to 0 demonstrations"):
+        prompts.explore(envs.Task("t/5", "Click.", 1, meta={"page": "unknown"}), 1)

@@ -65,18 +65,18 @@ def explore(run: Run, iteration: int, policy: Policy) -> None:
     k = run.config.sampler.k
     requests = [
         Request(task, task_prompt(run, iteration, task), f"{iteration}/explore/{task.id}", k)
-        for task in run.train_tasks
+        for task in run.train_tasks.explored(iteration)
     ]
     _sample_stage(run, iteration, policy, "explore", requests, run.config.sampler.shard_tasks)
 
 
 def refine(run: Run, iteration: int, policy: Policy) -> None:
     """Step 3: a'_k ~ pi(. | x, a_k) for each exploration, right or wrong; executed."""
-    tasks = {task.id: task for task in run.train_tasks}
+    tasks = {task.id: task for task in run.train_tasks.explored(iteration)}
     requests = [
         Request(
             task=tasks[exploration.task_id],
-            prompt=run.refinement_prompt(tasks[exploration.task_id], exploration.text),
+            prompt=run.refinement_prompt(tasks[exploration.task_id], exploration),
             name=f"{iteration}/refine/{exploration.task_id}/{exploration.k}",
             count=1,
             first_k=exploration.k,
@@ -210,6 +210,7 @@ def _trajectory(run: Run, shard: Shard, candidate: Candidate, outcome: Outcome) 
         outcome=outcome.kind,
         value=outcome.value,
         error=outcome.error,
+        output=outcome.output,
         self_reward=candidate.self_reward,
         log_prob_sum=math.fsum(generation.log_probs.tolist()),
         finish_reason=generation.finish_reason,

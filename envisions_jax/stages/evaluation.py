@@ -1,6 +1,7 @@
 """Step 9: one deterministic answer of a policy to each test task."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from envisions_jax.config import EvalConfig
@@ -17,12 +18,45 @@ PromptKind = Literal["zero_shot", "few_shot"]
 BASE = -1  # the "iteration" of the base model
 
 
+@dataclass(frozen=True, eq=False)
+class Test:
+    """A task of a test set."""
+
+    set_name: str
+    task: Task
+
+
 def evaluate(
     run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_shot"
 ) -> Mapping[str, float | None]:
-    """Accuracy of the policy trained in `iteration` by test set, answers into the store shard by shard."""
+    """Accuracy of the policy trained in `iteration` by test set, answers into the store shard by shard.
+
+    All sets are one stage: they share compiled programs, and a small set leaves no slot empty.
+    """
+    config, stage = run.config.eval, f"evaluate/{kind}"
+    tests = [Test(name, task) for name, tasks in run.test_sets.items() for task in tasks]
     shots = run.config.prompt.shots if kind == "few_shot" else 0
-    return {name: _evaluate_set(run, iteration, policy, kind, shots, name) for name in run.test_sets}
+    finished = run.store.done_shards(iteration, stage)
+    shards = [tests[start : start + config.shard_tasks] for start in range(0, len(tests), config.shard_tasks)]
+    done = sum(len(shards[number]) for number in finished)
+    prompts = {test: run.prompts.explore(test.task, shots=shots) for test in tests}
+    shape = policy.plan_stage(list(prompts.values()), config.max_new_tokens)
+    slots = slots_for(run.config, len(shards[0]) * config.beams)
+    who = "base" if iteration == BASE else str(iteration)
+    with run.reporter.stage(f"evaluate {who} {kind.replace('_', '-')}", len(tests), done) as advance:
+        for number, shard in enumerate(shards):
+            if number in finished:
+                continue
+            with run.clock.measure(iteration, "evaluate"):
+                texts = [prompts[test] for test in shard]
+                completions = answers(policy, run.prompts, texts, config, shape, slots, advance)
+                results = judge(run.environment, run.prompts, shard, completions, iteration, kind)
+            run.store.add_evaluations(results, shard=Shard(iteration, stage, number))
+            run.clock.save()
+    return {
+        name: accuracy(result.outcome for result in run.store.evaluations(iteration, name, kind))
+        for name in run.test_sets
+    }
 
 
 def answers(
@@ -61,52 +95,26 @@ def answers(
 def judge(
     environment: Environment,
     prompts: Prompts,
-    tasks: Sequence[Task],
+    tests: Sequence[Test],
     completions: Sequence[str],
     iteration: int,
-    test_set: str,
     kind: PromptKind,
 ) -> list[EvaluationResult]:
     """Execute completions and file what came out of them."""
     programs = [prompts.canonical(prompts.program(completion)) for completion in completions]
-    outcomes = environment.execute(list(zip(tasks, programs, strict=True)))
+    outcomes = environment.execute([(test.task, text) for test, text in zip(tests, programs, strict=True)])
     return [
         EvaluationResult(
             iteration=iteration,
-            test_set=test_set,
-            task_id=task.id,
+            test_set=test.set_name,
+            task_id=test.task.id,
             program=program,
             outcome=outcome.kind,
             prompt=kind,
             completion=completion,
             value=outcome.value,
             error=outcome.error,
+            output=outcome.output,
         )
-        for task, program, completion, outcome in zip(tasks, programs, completions, outcomes, strict=True)
+        for test, program, completion, outcome in zip(tests, programs, completions, outcomes, strict=True)
     ]
-
-
-def _evaluate_set(
-    run: Run, iteration: int, policy: Policy, kind: PromptKind, shots: int, name: str
-) -> float | None:
-    tasks, config = run.test_sets[name], run.config.eval
-    stage = f"evaluate/{name}/{kind}"
-    finished = run.store.done_shards(iteration, stage)
-    shards = [tasks[start : start + config.shard_tasks] for start in range(0, len(tasks), config.shard_tasks)]
-    done = sum(len(shards[number]) for number in finished)
-    texts = {task.id: run.prompts.explore(task, shots=shots) for task in tasks}
-    shape = policy.plan_stage(list(texts.values()), config.max_new_tokens)
-    slots = slots_for(run.config, len(shards[0]) * config.beams)
-    who = "base" if iteration == BASE else str(iteration)
-    with run.reporter.stage(f"evaluate {who} {name} {kind.replace('_', '-')}", len(tasks), done) as advance:
-        for number, shard in enumerate(shards):
-            if number in finished:
-                continue
-            with run.clock.measure(iteration, "evaluate"):
-                prompts = [texts[task.id] for task in shard]
-                completions = answers(policy, run.prompts, prompts, config, shape, slots, advance)
-                results = judge(run.environment, run.prompts, shard, completions, iteration, name, kind)
-            run.store.add_evaluations(results, shard=Shard(iteration, stage, number))
-            run.clock.save()
-    stored = run.store.evaluations(iteration, name, kind)
-    return accuracy(result.outcome for result in stored)

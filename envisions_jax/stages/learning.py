@@ -24,7 +24,7 @@ from envs import Task
 def select_examples(run: Run, iteration: int) -> Selection:
     """Steps 5 to 7: filter each slot, add what is kept to the pool, rank and pair (equations 2, 3 and 5)."""
     config, seed = run.config.selection, run.config.seed
-    questions = {task.id: task.question for task in run.train_tasks}
+    questions = {task.id: task.question for task in run.train_tasks.known(iteration)}
     kept = keep(run.store.trajectories(iteration, tokens=False), config, seed=seed)
     run.store.record_kept(iteration, kept)
     budget = None
@@ -37,9 +37,9 @@ def select_examples(run: Run, iteration: int) -> Selection:
     return chosen
 
 
-def training_examples(run: Run, chosen: Selection) -> list[Example]:
+def training_examples(run: Run, iteration: int, chosen: Selection) -> list[Example]:
     """Tokens of L1, (x, a+), and of L2, (x with a-, a+): equations 4 and 6. Prompts are zero-shot."""
-    tasks = {task.id: task for task in run.train_tasks}
+    tasks = {task.id: task for task in run.train_tasks.known(iteration)}
     first = [
         _example(run, tasks[e.task_id], run.prompts.explore(tasks[e.task_id], shots=0), e.positive.text, "L1")
         for e in chosen.l1
@@ -48,7 +48,7 @@ def training_examples(run: Run, chosen: Selection) -> list[Example]:
         _example(
             run,
             tasks[e.task_id],
-            run.refinement_prompt(tasks[e.task_id], e.negative.text),
+            run.refinement_prompt(tasks[e.task_id], e.negative),
             e.positive.text,
             "L2",
         )

@@ -12,10 +12,14 @@ from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
 from envisions_jax.sampling.sampler import DEFAULT_SLOTS
-from envisions_jax.store import TrajectoryStore
+from envisions_jax.store import Trajectory, TrajectoryStore
 from envisions_jax.tokenizer import Tokenizer
+from envisions_jax.train_tasks import TrainTasks
 from envisions_jax.workdir import WorkDir
 from envs import Environment, Task
+
+ERROR_TOKENS = 64  # of what the environment said of a candidate, in refinement prompts that tell it
+_ERROR_WORDS = 8  # tokens around it, at most
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Run:
     base: Policy
     prompts: Prompts
     environment: Environment
-    train_tasks: Sequence[Task]
+    train_tasks: TrainTasks
     test_sets: Mapping[str, Sequence[Task]]
     store: TrajectoryStore
     metrics: MetricsWriter
@@ -43,20 +47,27 @@ class Run:
         """Demonstrations in the task prompt: the base model needs them, a trained policy does not."""
         return self.config.prompt.shots if iteration == 0 else 0
 
-    def refinement_prompt(self, task: Task, program: str) -> str:
+    def refinement_prompt(self, task: Task, candidate: Trajectory) -> str:
         """The refinement prompt [x, a]. The end of a candidate that leaves no room for another is cut off.
 
         A candidate of `sampler.max_new_tokens` tokens fits (`check_lengths`), but written out and read again
         it can be more tokens than it was sampled in.
         """
         room = self.config.model.context - self.config.sampler.max_new_tokens
-        tokens = self.tokenizer.encode_completion(self.prompts.completion(program))
-        prompt = self.prompts.refine(task, program)
+        error = self._told(candidate)
+        tokens = self.tokenizer.encode_completion(self.prompts.completion(candidate.text))
+        prompt = self.prompts.refine(task, candidate.text, error)
         while tokens and (excess := len(self.tokenizer.encode(prompt)) - room) > 0:
             tokens = tokens[: max(0, len(tokens) - excess)]
             shorter = self.prompts.program(self.tokenizer.decode(tokens))
-            prompt = self.prompts.refine(task, self.prompts.canonical(shorter))
+            prompt = self.prompts.refine(task, self.prompts.canonical(shorter), error)
         return prompt
+
+    def _told(self, candidate: Trajectory) -> str:
+        """What a refinement prompt says of what became of a candidate, at most `ERROR_TOKENS` tokens."""
+        if not self.config.prompt.errors:
+            return ""
+        return self.tokenizer.decode(self.tokenizer.encode(candidate.error, bos=False)[:ERROR_TOKENS])
 
 
 def tokenizer_of(policy: Policy) -> Tokenizer:
@@ -96,7 +107,8 @@ def check_lengths(
 ) -> None:
     """Raise ConfigError if a prompt and what may follow it do not fit into the context.
 
-    A refinement prompt holds a candidate of up to `sampler.max_new_tokens` tokens besides the new one.
+    A refinement prompt holds a candidate of up to `sampler.max_new_tokens` tokens besides the new one, and
+    perhaps what the environment said of it.
     """
     context, limit = config.model.context, policy.config.max_position_embeddings
     if context > limit:
@@ -107,6 +119,7 @@ def check_lengths(
         _check_fits(few_shot + new, task, "sampler.max_new_tokens", new, context)
         if config.loop.refine:
             empty = len(tokenizer.encode(prompts.refine(task, prompts.program(""))))
+            empty += (ERROR_TOKENS + _ERROR_WORDS) * config.prompt.errors
             _check_fits(empty + 2 * new, task, "sampler.max_new_tokens", new, context)
     new = config.eval.max_new_tokens
     for task in tests:

@@ -15,6 +15,8 @@ Value = str | int | float | None
 
 STAGES: tuple[str, ...] = get_args(Stage)
 OUTCOMES: tuple[str, ...] = get_args(OutcomeKind)
+# Characters of what a program printed, or its actions did, that are kept for a reader.
+MOST_OUTPUT = 2_000
 
 
 def trajectory_id(iteration: int, stage: str, task_id: str, k: int) -> str:
@@ -40,7 +42,8 @@ class Trajectory:
     """One candidate for one task, executed.
 
     `text` is the canonical program (what was executed, shown in a refinement prompt and compared for
-    duplicates), `completion` what the model wrote. `log_prob_sum` is the sum of the log-probs of the
+    duplicates), `completion` what the model wrote, `output` what the program printed or its actions did (at
+    most 2,000 characters). `log_prob_sum` is the sum of the log-probs of the
     `num_tokens` sampled tokens under the prompt they were sampled from (nats, temperature 1); `self_reward`
     is the mean log-prob r(a) that ranks, −inf for an empty generation and None until it is scored. `parent`
     is the id of the exploration that a refinement refines. `time` (seconds since the epoch) is stamped by
@@ -60,6 +63,7 @@ class Trajectory:
     num_tokens: int = -1
     value: Value = None
     error: str = ""
+    output: str = ""
     self_reward: float | None = None
     log_prob_sum: float | None = None
     finish_reason: str = ""
@@ -79,6 +83,7 @@ class Trajectory:
         check_log_prob("self_reward", self.self_reward)
         check_log_prob("log_prob_sum", self.log_prob_sum)
         # Frozen: the only places where fields are normalised.
+        object.__setattr__(self, "output", self.output[:MOST_OUTPUT])
         object.__setattr__(self, "tokens", tuple(int(token) for token in self.tokens))
         if self.num_tokens < 0:
             object.__setattr__(self, "num_tokens", len(self.tokens))
@@ -124,6 +129,7 @@ class EvaluationResult:
     completion: str = ""
     value: Value = None
     error: str = ""
+    output: str = ""
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
@@ -132,6 +138,7 @@ class EvaluationResult:
             raise ValueError(
                 f"iteration={self.iteration}: expected −1 (base model) or a checkpoint's iteration ≥ 0"
             )
+        object.__setattr__(self, "output", self.output[:MOST_OUTPUT])
 
     @property
     def correct(self) -> bool:

@@ -30,6 +30,7 @@ _TRAJECTORY_COLUMNS = [
     "outcome",
     "value",
     "error",
+    "output",
     "self_reward",
     "log_prob_sum",
     "finish_reason",
@@ -86,6 +87,7 @@ def trajectory_row(trajectory: Trajectory, now: float) -> dict[str, object]:
         "outcome": trajectory.outcome,
         "value": value_json(trajectory.value),
         "error": storable(trajectory.error),
+        "output": storable(trajectory.output),
         "self_reward": _real(trajectory.self_reward),
         "log_prob_sum": _real(trajectory.log_prob_sum),
         "finish_reason": trajectory.finish_reason,
@@ -122,6 +124,7 @@ def evaluation_row(result: EvaluationResult, now: float) -> dict[str, object]:
         "outcome": result.outcome,
         "value": value_json(result.value),
         "error": storable(result.error),
+        "output": storable(result.output),
         "time": now,
     }
 

@@ -19,7 +19,7 @@ from envisions_jax.store.errors import (
 )
 
 APPLICATION_ID = 0x454E5653  # "ENVS": in the SQLite header, so that another program's database is recognised.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: what a program printed, or its actions did
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -31,7 +31,7 @@ CREATE TABLE trajectories (
     id TEXT PRIMARY KEY,
     iteration INTEGER NOT NULL, stage TEXT NOT NULL, task_id TEXT NOT NULL, k INTEGER NOT NULL,
     text TEXT NOT NULL, completion TEXT NOT NULL, tokens BLOB NOT NULL, num_tokens INTEGER NOT NULL,
-    outcome TEXT NOT NULL, value TEXT NOT NULL, error TEXT NOT NULL,
+    outcome TEXT NOT NULL, value TEXT NOT NULL, error TEXT NOT NULL, output TEXT NOT NULL,
     self_reward REAL, log_prob_sum REAL, finish_reason TEXT NOT NULL,
     seed INTEGER NOT NULL, parent TEXT, time REAL NOT NULL,
     UNIQUE (iteration, stage, task_id, k));
@@ -45,7 +45,7 @@ CREATE TABLE selected (
 CREATE TABLE evaluations (
     iteration INTEGER NOT NULL, test_set TEXT NOT NULL, prompt TEXT NOT NULL, task_id TEXT NOT NULL,
     program TEXT NOT NULL, completion TEXT NOT NULL,
-    outcome TEXT NOT NULL, value TEXT NOT NULL, error TEXT NOT NULL, time REAL NOT NULL,
+    outcome TEXT NOT NULL, value TEXT NOT NULL, error TEXT NOT NULL, output TEXT NOT NULL, time REAL NOT NULL,
     PRIMARY KEY (iteration, test_set, prompt, task_id)) WITHOUT ROWID;
 CREATE TABLE progress (
     iteration INTEGER NOT NULL, stage TEXT NOT NULL, shard INTEGER NOT NULL, time REAL NOT NULL,
@@ -142,6 +142,11 @@ def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreVersionError(
             f"{path}: schema version {version}, but this envisions-jax reads up to {SCHEMA_VERSION}; "
             "upgrade envisions-jax"
+        )
+    if version < SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"{path}: schema version {version}, this envisions-jax has {SCHEMA_VERSION}; go on with the "
+            "version that made it, or start in another work directory"
         )
     problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if problem != "ok":

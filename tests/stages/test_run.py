@@ -7,23 +7,59 @@ import pytest
 from envisions_jax.config import Config, with_values
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.prompts import Prompts
-from envisions_jax.stages.run import Run, check_ending
+from envisions_jax.stages.run import Run, check_ending, check_lengths
+from envisions_jax.store import Trajectory
 from envisions_jax.testing import tiny_policy
 from envs import Task
 
 TASK, PROMPTS = Task("1", "1 and 1?", 2), Prompts("expression")
+POLICY = tiny_policy(max_position_embeddings=768)
+
+
+def candidate(program: str, error: str = "") -> Trajectory:
+    return Trajectory(
+        iteration=0, stage="explore", task_id="1", k=0, text=program, outcome="wrong", error=error
+    )
+
+
+def refinement_prompt(given: Trajectory, **settings: object) -> str:
+    """The refinement prompt of `given` in a run with `settings`."""
+    run = SimpleNamespace(config=with_values(Config(), settings), prompts=PROMPTS, tokenizer=POLICY.tokenizer)
+    run._told = lambda told: Run._told(run, told)  # type: ignore[arg-type]
+    return Run.refinement_prompt(run, TASK, given)  # type: ignore[arg-type]
 
 
 def test_a_candidate_that_leaves_no_room_is_cut_at_its_end() -> None:
-    policy = tiny_policy(max_position_embeddings=768)
-    assert policy.tokenizer is not None
-    short = len(policy.tokenizer.encode(PROMPTS.refine(TASK, "result = 1")))
-    config = with_values(Config(), {"model.context": short + 20, "sampler.max_new_tokens": 10})
-    run = SimpleNamespace(config=config, prompts=PROMPTS, tokenizer=policy.tokenizer)
-    assert Run.refinement_prompt(run, TASK, "result = 1") == PROMPTS.refine(TASK, "result = 1")  # type: ignore[arg-type]
-    cut = Run.refinement_prompt(run, TASK, "result = 1" + " + 1" * 100)  # type: ignore[arg-type]
-    assert len(policy.tokenizer.encode(cut)) <= short + 10
+    assert POLICY.tokenizer is not None
+    short = len(POLICY.tokenizer.encode(PROMPTS.refine(TASK, "result = 1")))
+    settings = {"model.context": short + 20, "sampler.max_new_tokens": 10}
+    whole = refinement_prompt(candidate("result = 1"), **settings)
+    assert whole == PROMPTS.refine(TASK, "result = 1")
+    cut = refinement_prompt(candidate("result = 1" + " + 1" * 100), **settings)
+    assert len(POLICY.tokenizer.encode(cut)) <= short + 10
     assert "result = 1 +" in cut and cut.endswith("\nresult =")
+
+
+def test_what_became_of_a_candidate_is_told_on_demand_and_not_at_length() -> None:
+    given = candidate("result = 1", error="no\nname " + "é" * 1_000)
+    assert refinement_prompt(given) == PROMPTS.refine(TASK, "result = 1")
+    told = refinement_prompt(given, **{"prompt.errors": True})
+    [line] = [line for line in told.split("\n") if line.startswith("What happened: ")]
+    assert line.startswith("What happened: no name é") and "é" * 100 not in line
+    silent = refinement_prompt(candidate("result = 1"), **{"prompt.errors": True})
+    assert silent == PROMPTS.refine(TASK, "result = 1")
+
+
+def test_room_for_what_became_of_a_candidate_is_kept() -> None:
+    assert POLICY.tokenizer is not None
+    explore = len(POLICY.tokenizer.encode(PROMPTS.explore(TASK, shots=0)))
+    refine = len(POLICY.tokenizer.encode(PROMPTS.refine(TASK, PROMPTS.program(""))))
+    settings = {"model.context": max(explore, refine + 10) + 10, "sampler.max_new_tokens": 10}
+    settings |= {"prompt.shots": 0, "eval.max_new_tokens": 1}
+    check_lengths(with_values(Config(), settings), POLICY, PROMPTS, [TASK], [], 0)
+    with pytest.raises(ConfigError, match="needs"):
+        config = with_values(Config(), {**settings, "prompt.errors": True})
+        check_lengths(config, POLICY, PROMPTS, [TASK], [], 0)
 
 
 def test_a_model_without_an_end_of_sequence_is_refused() -> None:

@@ -68,8 +68,20 @@ def test_newer_schema_is_refused_untouched(path: Path) -> None:
     content = path.read_bytes()
     for read_only in (False, True):
         with pytest.raises(
-            StoreVersionError, match="schema version 99, but this envisions-jax reads up to 1"
+            StoreVersionError, match="schema version 99, but this envisions-jax reads up to 2"
         ):
+            TrajectoryStore(path, read_only=read_only)
+    assert path.read_bytes() == content
+
+
+def test_older_schema_is_refused_untouched(path: Path) -> None:
+    fill(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=1")
+    connection.close()
+    content = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(StoreVersionError, match="schema version 1, this envisions-jax has 2; go on with"):
             TrajectoryStore(path, read_only=read_only)
     assert path.read_bytes() == content
 

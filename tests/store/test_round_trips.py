@@ -61,11 +61,11 @@ def test_trajectories_come_back_exactly(given_ones: list[Trajectory]) -> None:
 
 
 def test_undecodable_output_and_huge_integers_are_kept_readable(path: Path) -> None:
-    odd = replace(candidate(), error="bad byte \udcff", value=10**9999)
+    odd = replace(candidate(), error="bad byte \udcff", output="clicked \udcff" * 999, value=10**9999)
     with TrajectoryStore(path) as store:
         store.add_many([odd])
         (found,) = store.trajectories()
-        assert found.error == "bad byte \\udcff"
+        assert found.error == "bad byte \\udcff" and found.output.startswith("clicked \\udcffclicked")
         assert isinstance(found.value, str) and int(found.value, 16) == 10**9999
         store.add_many([odd])  # Still the same record.
 

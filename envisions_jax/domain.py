@@ -1,0 +1,67 @@
+"""What a run's domain gives the method: an environment that is running, prompts and tasks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import envs
+from envisions_jax.config import Config
+from envisions_jax.prompts import Prompts
+from envisions_jax.task_sets import GivenTasks
+from envisions_jax.tokenizer import Tokenizer
+from envisions_jax.train_tasks import SameTasks, TrainTasks, WebPages, WebTasks
+from envs import Task
+from envs.web.environment import WebEnvironment
+from envs.web.pages import SEEDS_PER_ITERATION, pages_of
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An opened domain; its environment ends with the context that opened it."""
+
+    environment: envs.Environment
+    prompts: Prompts
+    train_tasks: TrainTasks
+    test_sets: Mapping[str, Sequence[Task]]
+
+
+@contextmanager
+def open_domain(config: Config, given: GivenTasks, tokenizer: Tokenizer) -> Iterator[Domain]:
+    """The domain of `config`, its worker processes started, its first tasks at hand.
+
+    Raises envs.EnvironmentFailure if this host cannot run it.
+    """
+    if config.env.name == "web":
+        with _open_browsers(config) as browsers:
+            yield _web(config, browsers, tokenizer)
+        return
+    settings = config.env
+    with envs.make(
+        settings.name,
+        workers=settings.workers,
+        time_limit_s=settings.time_limit_s,
+        memory_limit_mb=settings.memory_limit_mb,
+        sandbox=settings.sandbox,
+    ) as environment:
+        yield Domain(environment, Prompts(config.prompt.style), SameTasks(given.train), given.tests)
+
+
+def _open_browsers(config: Config) -> WebEnvironment:
+    return WebEnvironment(
+        workers=config.env.workers,
+        time_limit_s=config.env.time_limit_s,
+        success=config.web.success,
+        observation=config.web.observation,
+        chromium=config.web.chromium,
+    )
+
+
+def _web(config: Config, browsers: WebEnvironment, tokenizer: Tokenizer) -> Domain:
+    web = WebPages(browsers, tokenizer, config.web.most_tokens)
+    train, test = pages_of(config.tasks.train), pages_of(config.tasks.test)
+    return Domain(
+        environment=browsers,
+        prompts=Prompts(config.prompt.style, web.demonstrations([*train, *test])),
+        train_tasks=WebTasks(web, train, config.tasks.train_size or SEEDS_PER_ITERATION),
+        test_sets=web.test_sets(test, config.tasks.test_size),
+    )
