@@ -85,8 +85,8 @@ def _shrink(config: ConfigDict) -> None:
 
 def _shrink_further(config: ConfigDict) -> None:
     config.name = "web-tiny"
-    config.tasks.train = ("click-link", "enter-text")
-    config.tasks.test = ("click-link", "enter-text")
+    config.tasks.train = ("click-dialog", "click-test")
+    config.tasks.test = ("click-dialog", "click-test")
     config.tasks.train_size = 4
     config.tasks.test_size = 3
     config.web.most_tokens = 200
