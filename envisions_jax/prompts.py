@@ -88,17 +88,14 @@ _PAL = PromptStyle(
     stop=("\n```",),
 )
 
+_ACTIONS = (
+    "Write one action a line: agent.click_xpath(xpath), agent.click_option(xpath), agent.movemouse(xpath), "
+    "agent.type(text), agent.press(key)."
+)
 _WEB = PromptStyle(
     name="web",
-    explore=(
-        "Do each task on its web page. Write one action a line: agent.click_xpath(xpath), "
-        "agent.click_option(xpath), agent.movemouse(xpath), agent.type(text), agent.press(key)."
-    ),
-    refine=(
-        "Do each task on its web page: repeat the attempt or correct it. Write one action a line: "
-        "agent.click_xpath(xpath), agent.click_option(xpath), agent.movemouse(xpath), agent.type(text), "
-        "agent.press(key)."
-    ),
+    explore=f"Do each task on its web page. {_ACTIONS}",
+    refine=f"Do each task on its web page: repeat the attempt or correct it. {_ACTIONS}",
     question="Task: ",
     attempt="Attempt:\n",
     answer="Actions:\n",

@@ -1,0 +1,43 @@
+"""Tables of a run with many test sets: their mean among the columns, and a table of their own."""
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from envisions_jax.summary import MOST_COLUMNS, final_table, mean_accuracy, table_of_sets
+
+NAMES = [f"page-{number}" for number in range(MOST_COLUMNS + 1)]
+
+
+def base(names: list[str]) -> dict[str, object]:
+    """A base record in which the first set is 100 % few-shot, all else 0 %."""
+    nothing = dict.fromkeys(names, 0.0)
+    accuracy = {"zero_shot": nothing, "few_shot": {**nothing, names[0]: 1.0}}
+    return {"kind": "base", "iteration": -1, "accuracy": accuracy}
+
+
+def text(table: Table) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_many_sets_are_told_as_their_mean_and_in_a_table_of_their_own() -> None:
+    records, share = [base(NAMES)], f"{100 / len(NAMES):.1f} %"
+    assert NAMES[0] not in text(final_table(records, "run")) and share in text(final_table(records, "run"))
+    by_set = table_of_sets(records, "run")
+    assert by_set is not None and by_set.row_count == len(NAMES) + 1
+    shown = text(by_set)
+    assert all(name in shown for name in NAMES) and share in shown and "100.0 %" in shown
+
+
+def test_few_sets_are_columns() -> None:
+    records = [base(NAMES[:-1])]
+    assert table_of_sets(records, "run") is None
+    assert all(name in text(final_table(records, "run")) for name in NAMES[:-1])
+
+
+def test_sets_without_a_verdict_weigh_nothing() -> None:
+    assert mean_accuracy({"a": 0.5, "b": None, "c": 1.0}) == pytest.approx(0.75)
+    assert mean_accuracy({"a": None}) is None
