@@ -3,7 +3,8 @@
 Padded, 4 × 512: both sides compute the same places, AdamW and clipping included, once with the last quarter
 of each row to learn (a long prompt) and once with all of it, where computing logits only at targets saves
 nothing. Pool, batches of 16 examples of about 60 + 10 tokens: ours packs them into the rows that
-configs/quickstart.py asks for, the peer pads to the longest; real tokens are counted.
+configs/quickstart.py asks for, where what they begin with alike is there once; the peer pads to the longest.
+Real tokens of the examples are counted.
 """
 
 from __future__ import annotations
@@ -42,11 +43,15 @@ class Workload:
     count_padding: bool
 
     def work(self, batch: Sequence[Example], places: int) -> Work:
-        """Floor: every real token forward and back, logits and their gradients at targets only."""
+        """Floor: every real token forward and back, what examples begin with alike once, and logits and their
+        gradients at targets only.
+        """
         cost = ModelCost(self.contenders.policy.config)
         lengths = [example.row_tokens + 1 for example in batch]
         targets = sum(len(example.completion_tokens) for example in batch)
-        forward = sum(cost.span(0, length) for length in lengths) + cost.logits(targets)
+        texts = [(*example.prompt_tokens, *example.completion_tokens) for example in batch]
+        distinct = {text[:end] for text in texts for end in range(1, len(text) + 1)}
+        forward = sum(cost.span(len(text) - 1, len(text)) for text in distinct) + cost.logits(targets)
         units = places if self.count_padding else sum(lengths)
         note = f"{sum(lengths)} real tokens in {places} places ({sum(lengths) / places:.0%})"
         return Work(units, (1 + BACKWARD) * forward, note)

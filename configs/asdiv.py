@@ -30,11 +30,12 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.batch_size = 16
     config.train.epochs = 1
     config.train.max_length = 256
-    config.train.rows = 4
-    config.train.row_length = 288
+    config.train.rows = 2
+    config.train.row_length = 416
     config.sampler.shard_tasks = 140
     config.sampler.slots = 80
     if variant == "tiny":
+        config.train.rows = 1
         config.name = "asdiv-tiny"
         config.tasks.train_size = 12
         config.tasks.test_size = 8

@@ -57,13 +57,13 @@ def _shrink(config: ConfigDict) -> None:
     config.tasks.train = ("generated",)
     config.tasks.test = ("generated",)
     config.tasks.steps = (1.0,)
-    config.tasks.train_size = 8
-    config.tasks.test_size = 4
+    config.tasks.train_size = 6
+    config.tasks.test_size = 2
     config.env.workers = 2
-    config.sampler.k = 4
+    config.sampler.k = 3
     config.sampler.temperature = 0.7
     config.sampler.max_new_tokens = 96
-    config.sampler.shard_tasks = 8
+    config.sampler.shard_tasks = 6
     config.eval.max_new_tokens = 96
     config.train.max_length = 512
     config.train.row_length = 512

@@ -22,7 +22,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from envisions_jax.models import loading, saving, weights
-from envisions_jax.models.attention import CausalAttention
+from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama
 from envisions_jax.tokenizer import Tokenizer
@@ -347,7 +347,7 @@ def _logits(
 ) -> Float[Array, "b t v"]:
     model = nnx.merge(graphdef, params)
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-    return model.logits(model(tokens, positions, CausalAttention(positions)))
+    return model.logits(model(tokens, positions, CausalAttention(causal_mask(tokens.shape[1]))))
 
 
 def _check(holds: bool, key: str, value: object, advice: str) -> None:

@@ -16,11 +16,11 @@ import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
-from envisions_jax.models.attention import Seen, attend, causal_mask, heads_first
+from envisions_jax.models.attention import Seen, attend, branch_mask, causal_mask, heads_first
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.shapes import StageShape
-from envisions_jax.sampling.trees import grow_trees, pack_trees, tree_mask
+from envisions_jax.sampling.trees import grow_trees, pack_trees
 
 
 @struct.dataclass
@@ -78,7 +78,7 @@ def prefill_prefix(graphdef: nnx.GraphDef[Llama], params: nnx.State, tokens: Int
     """The cache ``[g t c]`` of a stage's shared prefix, given with its padding behind."""
     model = nnx.merge(graphdef, params)
     positions = jnp.arange(tokens.shape[1])[None]
-    attention = PromptAttention(None, jnp.int32(0), causal_mask(None, positions))
+    attention = PromptAttention(None, jnp.int32(0), causal_mask(tokens.shape[1]))
     model(tokens, positions, attention)
     return tuple((k[0], v[0]) for k, v in attention.cache)
 
@@ -90,13 +90,12 @@ def prefill_trees(
     prefix: Cache,
     prefix_length: Int[Array, ""],
     tokens: Int[Array, "r t"],
-    tree: Int[Array, "r t"],
-    branch: Int[Array, "r t"],
+    ends: Int[Array, "r t"],
     positions: Int[Array, "r t"],
 ) -> Prefilled:
     """Prompts without their shared prefix, laid out as `trees.TreeBatch` has it."""
     model = nnx.merge(graphdef, params)
-    attention = PromptAttention(prefix, prefix_length, tree_mask(tree, branch))
+    attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
     hidden = model(tokens, prefix_length + positions, attention)
     return Prefilled(tuple(attention.cache), hidden)
 
@@ -135,7 +134,7 @@ def prefill_prompts(
     trees = grow_trees(prompts, most=shape.row_length)
     firsts = list(itertools.accumulate((len(tree.branches) for tree in trees), initial=0))
     for batch in pack_trees(trees, shape.row_length, shape.prefill_rows):
-        arrays = map(jnp.asarray, (batch.tokens, batch.tree, batch.branch, batch.positions))
+        arrays = map(jnp.asarray, (batch.tokens, batch.ends, batch.positions))
         prefilled = prefill_trees(graphdef, params, prefix, prefix_length, *arrays)
         yield prefilled, [(firsts[branch.tree] + branch.number, branch.places) for branch in batch.branches]
 

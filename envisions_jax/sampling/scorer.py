@@ -17,11 +17,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from envisions_jax.models.attention import branch_mask
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import PromptAttention
 from envisions_jax.sampling.shapes import ROW_LENGTH, StageShape, common_prefix, rung
-from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees, tree_mask
+from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees
 
 if TYPE_CHECKING:
     from envisions_jax.policy import Policy
@@ -76,7 +77,7 @@ class Scorer:
             self._policy.params,
             self._sampler.prefix_cache(shape),
             jnp.int32(len(shape.prefix)),
-            *map(jnp.asarray, (batch.tokens, batch.tree, batch.branch, batch.positions, at, targets)),
+            *map(jnp.asarray, (batch.tokens, batch.ends, batch.positions, at, targets)),
             jnp.int32(len(predicted)),
         )
         ends = np.cumsum([0, *lengths])
@@ -105,8 +106,7 @@ def score_rows(
     prefix: Cache,
     prefix_length: Int[Array, ""],
     tokens: Int[Array, "b t"],
-    tree: Int[Array, "b t"],
-    branch: Int[Array, "b t"],
+    ends: Int[Array, "b t"],
     positions: Int[Array, "b t"],
     at: Int[Array, " m"],
     targets: Int[Array, " m"],
@@ -114,7 +114,7 @@ def score_rows(
 ) -> Float[Array, " m"]:
     """log π(target) for the tokens that the flat places `at` predict; the first `count` are wanted."""
     model = nnx.merge(graphdef, params)
-    attention = PromptAttention(prefix, prefix_length, tree_mask(tree, branch))
+    attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
     hidden = model(tokens, prefix_length + positions, attention)
     hidden = hidden.reshape(-1, hidden.shape[-1])[at]
     return target_log_probs(model, hidden, targets, count)

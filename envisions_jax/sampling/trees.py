@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
 
 from envisions_jax.first_fit import first_fit_decreasing
 from envisions_jax.sampling.shapes import common_prefix
@@ -53,15 +51,13 @@ class TreeBatch:
     The root ``[p, q]`` with branches ``[x, y]`` and ``[z]``::
 
         tokens       p q x y z
-        tree         1 1 1 1 1      0 is padding
-        branch       0 0 1 1 2      0 is the root, which every branch sees
+        ends         5 5 4 4 5      see `envisions_jax.models.attention.branch_mask`; 0 is padding
         positions    0 1 2 3 2
         branches     places 0 1 2 3 and 0 1 4
     """
 
     tokens: np.ndarray
-    tree: np.ndarray
-    branch: np.ndarray
+    ends: np.ndarray
     positions: np.ndarray
     branches: list[Branch]
 
@@ -71,8 +67,8 @@ def pack_trees(trees: Sequence[Tree], row_length: int, rows: int) -> list[TreeBa
     filled = first_fit_decreasing([tree.size for tree in trees], [row_length])
     batches = []
     for start in range(0, len(filled), rows):
-        tokens, tree, branch, positions = np.zeros((4, rows, row_length), np.int32)
-        batch = TreeBatch(tokens, tree, branch, positions, [])
+        tokens, ends, positions = np.zeros((3, rows, row_length), np.int32)
+        batch = TreeBatch(tokens, ends, positions, [])
         for row, (_, members) in enumerate(filled[start : start + rows]):
             at = 0
             for member in members:
@@ -90,27 +86,11 @@ def _lay_out(batch: TreeBatch, row: int, start: int, tree: Tree, number: int) ->
         end = at + len(tokens)
         first = 0 if branch == 0 else len(tree.root)
         batch.tokens[row, at:end] = tokens
-        batch.tree[row, at:end] = number + 1
-        batch.branch[row, at:end] = branch
+        batch.ends[row, at:end] = start + tree.size if branch == 0 else end
         batch.positions[row, at:end] = np.arange(first, first + len(tokens))
         if branch > 0:
             batch.branches.append(Branch(number, branch - 1, root, range(flat + at, flat + end)))
         at = end
-
-
-def tree_mask(tree: Int[Array, "b t"], branch: Int[Array, "b t"]) -> Bool[Array, "b t t"]:
-    """True where query t may see key s: not later, of the same tree, and of its root or its own branch.
-
-    For the worked example of `TreeBatch` (tokens p q x y z)::
-
-        x: [1, 1, 1, 0, 0]
-        y: [1, 1, 1, 1, 0]
-        z: [1, 1, 0, 0, 1]
-    """
-    order = jnp.arange(tree.shape[1])
-    mask = (order[None, :] <= order[:, None])[None]
-    mask &= tree[:, :, None] == tree[:, None, :]
-    return mask & ((branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :]))
 
 
 def grow_trees(prompts: Sequence[Sequence[int]], most: int) -> list[Tree]:

@@ -1,34 +1,42 @@
-"""Packing: the examples of one optimiser step, laid side by side in rows of fixed length.
+"""Packing: the examples of one optimiser step in rows of fixed length, what they share computed once.
 
-Every example is a segment of a row: attention is causal within a segment and blind outside it, and
-positions start again at 0, so an example trains exactly as if it were alone (tests perturb one and watch
-the others). The shapes are fixed, so nothing recompiles. Worked example, two examples in one row of 8:
+All examples of a kind begin with the same instruction, and those of one task with the same problem. A row is
+therefore a forest of token trees: an example is a path from a root to a leaf, and attention lets a token see
+the path that leads to it, nothing else. So an example trains exactly as if it were alone (tests perturb one
+and watch the others), and positions are those of its own tokens. The shapes are fixed, so nothing recompiles.
+Worked example, two examples in one row of 8:
 
-    A: prompt [11 12 13]  completion [14 2]        B: prompt [21]  completion [22 2]
+    A: prompt [11 12 13]  completion [14 2]        B: prompt [11 12 21]  completion [22 2]
 
     tokens       11 12 13 14 21 22  0  0           (a last completion token is only a target, not an input)
-    positions     0  1  2  3  0  1  0  0
-    segment_ids   1  1  1  1  2  2  0  0           (0 is padding)
-    target_index        2  3  4  5                 (positions of the row whose logits predict …)
+    positions     0  1  2  3  2  3  0  0
+    ends          6  6  4  4  6  6  0  0           (see `branch_mask`; 0 is padding)
+    target_index        2  3  4  5                 (places of the row whose logits predict …)
     target_ids         14  2 22  2                 (… these tokens)
     target_weights    1/4 1/4 1/4 1/4              (1 / (targets of the example x examples of the step))
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from envisions_jax.first_fit import first_fit_decreasing
 from envisions_jax.training.examples import KINDS, Example
 
 AnyArray = Any
 """NumPy where packed, JAX where trained on."""
 
+PACKING = "shared beginnings"
+"""Name of this way of packing: another one rounds differently, and a training is not continued under it."""
+
+WORTH_SHARING = 8
+"""Tokens; a shorter common beginning does not decide which row an example goes to."""
+
 
 class Microbatch(NamedTuple):
-    """Fixed-shape arrays of one forward and backward pass: r rows of t tokens, m = r·t target slots.
+    """Fixed-shape arrays of one forward and backward pass: r rows of t places, m = r·t target slots.
 
     Only the first `num_targets` slots are used; the loss visits no others, so the shape can be the largest
     possible.
@@ -36,7 +44,7 @@ class Microbatch(NamedTuple):
 
     tokens: Int[AnyArray, "r t"]
     positions: Int[AnyArray, "r t"]
-    segment_ids: Int[AnyArray, "r t"]
+    ends: Int[AnyArray, "r t"]  # of each place's subtree; 0 is padding
     target_index: Int[AnyArray, " m"]  # into the flattened rows: row * t + position
     target_ids: Int[AnyArray, " m"]
     target_weights: Float[AnyArray, " m"]  # 0 in unused slots
@@ -76,10 +84,9 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
         each, where at most half of that last one's rows would be in use.
     """
     _check_fits(examples, shapes[-1].row_length)
-    filled: dict[int, list[list[Example]]] = {shape.row_length: [] for shape in shapes}
-    sizes = [example.row_tokens for example in examples]
-    for length, members in first_fit_decreasing(sizes, [shape.row_length for shape in shapes]):
-        filled[length].append([examples[member] for member in members])
+    filled: dict[int, list[_Row]] = {shape.row_length: [] for shape in shapes}
+    for row in _fill_rows([_Path.of(example) for example in examples], list(filled)):
+        filled[row.length].append(row)
     microbatches = []
     for shape, rows in zip(shapes, filled.values(), strict=True):
         for start in range(0, len(rows), shape.rows):
@@ -101,32 +108,101 @@ def _check_fits(examples: Sequence[Example], longest: int) -> None:
             )
 
 
-def _layout(rows: Sequence[Sequence[Example]], shape: RowShape, num_examples: int) -> Microbatch:
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Path:
+    """An example's tokens in a row."""
+
+    tokens: np.ndarray
+    example: Example
+
+    @classmethod
+    def of(cls, example: Example) -> "_Path":
+        tokens = (*example.prompt_tokens, *example.completion_tokens)[:-1]
+        return cls(np.array(tokens, np.int32), example)
+
+
+@dataclasses.dataclass(eq=False)
+class _Row:
+    """What lies in a row of `length` places: as many targets have room."""
+
+    length: int
+    size: int = 0
+    targets: int = 0
+    paths: list[_Path] = dataclasses.field(default_factory=list)
+
+    def shared(self, path: _Path) -> int:
+        """Tokens at the beginning of `path` that the row has already."""
+        return max((_common_length(path.tokens, other.tokens) for other in self.paths), default=0)
+
+    def has_room(self, path: _Path, shared: int) -> bool:
+        size, targets = len(path.tokens) - shared, len(path.example.completion_tokens)
+        return self.size + size <= self.length and self.targets + targets <= self.length
+
+    def add(self, path: _Path, shared: int) -> None:
+        self.size += len(path.tokens) - shared
+        self.targets += len(path.example.completion_tokens)
+        self.paths.append(path)
+
+
+def _fill_rows(paths: Sequence[_Path], lengths: Sequence[int]) -> list[_Row]:
+    """Longest first, each into the row with room for it that shares most with it, of equal ones the first;
+    else into a new row, as short as possible.
+    """
+    rows: list[_Row] = []
+    for path in sorted(paths, key=lambda path: -len(path.tokens)):
+        best, most = None, -1
+        for row in rows:
+            shared = row.shared(path)
+            worth = shared if shared >= WORTH_SHARING else 0
+            if worth > most and row.has_room(path, shared):
+                best, most = row, worth
+        if best is None:
+            best = _Row(next(length for length in lengths if length >= len(path.tokens)))
+            rows.append(best)
+        best.add(path, best.shared(path))
+    return rows
+
+
+def _common_length(first: np.ndarray, second: np.ndarray) -> int:
+    """Tokens that two texts begin with alike."""
+    size = min(len(first), len(second))
+    differs = first[:size] != second[:size]
+    at = int(differs.argmax()) if size else 0
+    return at if size and differs[at] else size
+
+
+def _layout(rows: Sequence[_Row], shape: RowShape, num_examples: int) -> Microbatch:
     """Write rows of examples into arrays; `num_examples` is that of the whole step."""
-    tokens, positions, segment_ids = (np.zeros(shape, np.int32) for _ in range(3))
+    tokens, positions, ends = (np.zeros(shape, np.int32) for _ in range(3))
     slots = shape.rows * shape.row_length
     target_index, target_ids, target_kinds = (np.zeros(slots, np.int32) for _ in range(3))
     target_weights = np.zeros(slots, np.float32)
     used = 0
     for r, row in enumerate(rows):
-        start = 0
-        for segment, example in enumerate(row, start=1):
-            size, count = example.row_tokens, len(example.completion_tokens)
-            here = slice(start, start + size)
-            tokens[r, here] = (*example.prompt_tokens, *example.completion_tokens)[:-1]
-            positions[r, here] = np.arange(size)
-            segment_ids[r, here] = segment
+        # In alphabetical order each path leaves the one before it at the end of what the two share.
+        places = np.zeros(0, np.int32)  # of the path before
+        before = np.zeros(0, np.int32)
+        at = 0
+        for path in sorted(row.paths, key=lambda path: path.tokens.tolist()):
+            shared = _common_length(path.tokens, before)
+            ends[r, places[shared:]] = at
+            size, count = len(path.tokens), len(path.example.completion_tokens)
+            new = np.arange(at, at + size - shared, dtype=np.int32)
+            tokens[r, new] = path.tokens[shared:]
+            positions[r, new] = np.arange(shared, size)
+            places, before, at = np.concatenate([places[:shared], new]), path.tokens, at + len(new)
             targets = slice(used, used + count)
-            # The last `count` places of the segment are those that predict the completion.
-            target_index[targets] = r * shape.row_length + start + size - count + np.arange(count)
-            target_ids[targets] = example.completion_tokens
+            # The last `count` places of the path are those that predict the completion.
+            target_index[targets] = r * shape.row_length + places[size - count :]
+            target_ids[targets] = path.example.completion_tokens
             target_weights[targets] = 1.0 / (count * num_examples)
-            target_kinds[targets] = KINDS.index(example.kind)
-            start, used = start + size, used + count
+            target_kinds[targets] = KINDS.index(path.example.kind)
+            used += count
+        ends[r, places] = at
     return Microbatch(
         tokens,
         positions,
-        segment_ids,
+        ends,
         target_index,
         target_ids,
         target_weights,

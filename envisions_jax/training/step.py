@@ -16,7 +16,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from envisions_jax.models.attention import CausalAttention
+from envisions_jax.models.attention import CausalAttention, branch_mask
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import KINDS
 from envisions_jax.training.losses import chunked_cross_entropy
@@ -43,7 +43,7 @@ def microbatch_loss(
     """(Σ weights · -log π(target), the same sum for each of KINDS); logits exist at target positions only."""
     model = nnx.merge(graphdef, params)
     microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
-    attention = CausalAttention(microbatch.positions, microbatch.segment_ids)
+    attention = CausalAttention(branch_mask(microbatch.ends))
     hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat)
     at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
     loss, nll = chunked_cross_entropy(

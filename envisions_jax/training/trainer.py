@@ -25,7 +25,7 @@ import numpy as np
 from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
 from envisions_jax.training.config import TrainConfig, learning_rate
 from envisions_jax.training.examples import KINDS, Example, epoch_batches, fingerprint_examples, truncate
-from envisions_jax.training.packing import Microbatch, pack, row_shapes
+from envisions_jax.training.packing import PACKING, Microbatch, pack, row_shapes
 from envisions_jax.training.step import TrainState, TrainStep
 
 logger = logging.getLogger(__name__)
@@ -59,8 +59,9 @@ class StepStats:
     learning_rate: float
     examples: int
     targets: int
-    tokens: int
-    padded_tokens: int
+    tokens: int  # of its examples
+    places: int  # that they took in rows: what they share is there once
+    padded_tokens: int  # places of the rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ class TrainStats:
     @property
     def fill(self) -> float:
         """Share of the places in packed rows that held a token."""
-        return sum(step.tokens for step in self.steps) / sum(step.padded_tokens for step in self.steps)
+        return sum(step.places for step in self.steps) / sum(step.padded_tokens for step in self.steps)
 
 
 OnStep = Callable[[StepStats], None]
@@ -188,6 +189,7 @@ class Trainer:
         for name in ("checkpoint_every_steps", "keep"):  # how often is not what
             del settings[name]
         return {
+            "packing": PACKING,
             "settings": settings,
             "seed": seed,
             "examples": fingerprint_examples(examples),
@@ -257,5 +259,6 @@ def _step_stats(
         examples=len(batch),
         targets=sum(len(example.completion_tokens) for example in batch),
         tokens=sum(example.row_tokens for example in batch),
+        places=sum(int((microbatch.ends > 0).sum()) for microbatch in microbatches),
         padded_tokens=sum(microbatch.tokens.size for microbatch in microbatches),
     )

@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envisions_jax.models.attention import Seen, attend, causal_attention, causal_mask, heads_first
+from envisions_jax.models.attention import (
+    Seen,
+    attend,
+    branch_mask,
+    causal_attention,
+    causal_mask,
+    heads_first,
+)
 
 
 def by_definition(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -28,22 +35,23 @@ def test_attention_follows_the_definition(kv_heads: int) -> None:
     rng = np.random.default_rng(0)
     q = rng.normal(size=(2, 7, 6, 4)).astype(np.float32)
     k, v = rng.normal(size=(2, 2, 7, kv_heads, 4)).astype(np.float32)
-    positions = np.array([[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 0, 1, 2, 3]])
-    segments = np.array([[1] * 7, [1] * 3 + [2] * 4])
-    mask = np.asarray(causal_mask(jnp.asarray(segments), jnp.asarray(positions)))
-    found = causal_attention(
-        jnp.asarray(q),
-        jnp.asarray(k),
-        jnp.asarray(v),
-        segment_ids=jnp.asarray(segments),
-        positions=jnp.asarray(positions),
-    )
+    ends = jnp.array(
+        [[7] * 7, [3, 3, 3, 7, 5, 7, 7]]
+    )  # two texts, then one whose first token is continued twice
+    mask = branch_mask(ends)
+    found = causal_attention(jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), mask=mask)
+    mask = np.asarray(mask)
     assert np.allclose(found, by_definition(q, k, v, mask), atol=1e-5)
 
 
 def test_the_worked_example_of_the_mask() -> None:
-    mask = causal_mask(jnp.array([[1, 1, 2]]), jnp.array([[0, 1, 0]]))
-    assert np.asarray(mask[0]).astype(int).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    sees = ["100000", "110000", "111000", "111100", "110010", "000001"]
+    mask = branch_mask(jnp.array([[5, 5, 4, 4, 5, 6]]))
+    assert np.asarray(mask[0]).astype(int).tolist() == [[int(one) for one in row] for row in sees]
+
+
+def test_a_text_alone_is_a_branch_without_others() -> None:
+    assert np.array_equal(causal_mask(5), branch_mask(jnp.full((1, 5), 5)))
 
 
 def test_a_query_that_sees_nothing_gives_numbers() -> None:

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from envisions_jax import Policy, testing
-from envisions_jax.models.attention import CausalAttention, causal_attention
+from envisions_jax.models.attention import CausalAttention, branch_mask, causal_attention, causal_mask
 from envisions_jax.models.llama import Llama, abstract
 from tests.models.hf_parity import largest_difference, random_hf_model
 
@@ -72,12 +72,12 @@ def test_packed_examples_do_not_see_each_other(tiny_policy: Policy) -> None:
     first, second = np.arange(10, 15), np.arange(40, 47)
     row = jnp.asarray(np.concatenate([first, second]))[None]
     positions = jnp.asarray([[*range(5), *range(7)]])
-    segments = jnp.asarray([[1] * 5 + [2] * 7])
+    mask = branch_mask(jnp.asarray([[5] * 5 + [12] * 7]))
 
     @jax.jit
     def logits(params: nnx.State) -> jax.Array:
         model = nnx.merge(tiny_policy.graphdef, params)
-        return model.logits(model(row, positions, CausalAttention(positions, segments)))
+        return model.logits(model(row, positions, CausalAttention(mask)))
 
     packed = logits(tiny_policy.params)
     for part, place in ((first, slice(0, 5)), (second, slice(5, 12))):
@@ -90,7 +90,9 @@ def test_remat_changes_neither_values_nor_gradients(tiny_policy: Policy) -> None
 
     def loss(params: nnx.State, remat: bool) -> jax.Array:
         model = nnx.merge(tiny_policy.graphdef, params)
-        return jnp.square(model.logits(model(tokens, tokens, CausalAttention(tokens), remat=remat))).mean()
+        return jnp.square(
+            model.logits(model(tokens, tokens, CausalAttention(causal_mask(9)), remat=remat))
+        ).mean()
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)
     plain, again = (gradient(tiny_policy.params, remat) for remat in (False, True))
@@ -104,7 +106,7 @@ def test_attention_is_asked_once_a_layer_with_rotated_keys(tiny_policy: Policy) 
 
     def attention(layer: int, q: jax.Array, k: jax.Array, v: jax.Array, /) -> jax.Array:
         seen.append((layer, q.shape, k.shape))
-        return causal_attention(q, k, v, positions=tokens)
+        return causal_attention(q, k, v, mask=causal_mask(6))
 
     jax.eval_shape(lambda: tiny_policy.model(tokens, tokens, attention))
     assert seen == [(layer, (1, 6, 4, 8), (1, 6, 2, 8)) for layer in range(2)]
@@ -115,7 +117,7 @@ def test_only_distances_matter_to_rotary_positions(tiny_policy: Policy) -> None:
 
     @jax.jit
     def hidden(params: nnx.State, positions: jax.Array) -> jax.Array:
-        return nnx.merge(tiny_policy.graphdef, params)(tokens, positions, CausalAttention(positions))
+        return nnx.merge(tiny_policy.graphdef, params)(tokens, positions, CausalAttention(causal_mask(6)))
 
     near, far = (hidden(tiny_policy.params, positions + start) for start in (0, 100))
     assert np.allclose(near, far, atol=1e-4)

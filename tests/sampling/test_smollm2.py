@@ -34,34 +34,45 @@ def theirs(smollm2: Policy, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def continue_with(model: Any, tokens: list[int], **options: Any) -> Any:
+def continue_with(model: Any, prompts: list[list[int]], **options: Any) -> Any:
+    """transformers' own decoding, all prompts in one batch, padded on the left."""
+    length = max(map(len, prompts))
+    padded = torch.tensor([[model.config.eos_token_id] * (length - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])
     with torch.no_grad():
-        return model.generate(
-            torch.tensor([tokens]),
+        found = model.generate(
+            padded,
+            attention_mask=mask,
             do_sample=False,
             return_dict_in_generate=True,
             output_scores=True,
             **options,
         )
+    return found.sequences[:, length:].tolist(), found.get("sequences_scores")
+
+
+def without_padding(tokens: list[int], eos: int) -> list[int]:
+    """Up to the first EOS: transformers goes on with padding until the longest of the batch has ended."""
+    return tokens[: tokens.index(eos) + 1] if eos in tokens else tokens
 
 
 def test_greedy_is_token_identical_over_64_tokens_for_16_prompts(smollm2: Policy, theirs: Any) -> None:
     results = smollm2.generate(PROMPTS, temperature=0.0, max_new_tokens=64)
     assert smollm2.tokenizer is not None
-    for prompt, [ours] in zip(PROMPTS, results, strict=True):
-        tokens = smollm2.tokenizer.encode(prompt)
-        expected = continue_with(theirs, tokens, max_new_tokens=64).sequences[0, len(tokens) :].tolist()
-        assert ours.tokens == expected
+    prompts = [smollm2.tokenizer.encode(prompt) for prompt in PROMPTS]
+    expected, _ = continue_with(theirs, prompts, max_new_tokens=64)
+    for [ours], tokens in zip(results, expected, strict=True):
+        assert ours.tokens == without_padding(tokens, smollm2.eos_ids[0])
 
 
 def test_beam_search_of_two_is_transformers_own(smollm2: Policy, theirs: Any) -> None:
     found = smollm2.beam_search(PROMPTS[:6], beams=2, max_new_tokens=24)
     assert smollm2.tokenizer is not None
-    for prompt, [best, _] in zip(PROMPTS[:6], found, strict=True):
-        tokens = smollm2.tokenizer.encode(prompt)
-        expected = continue_with(theirs, tokens, num_beams=2, max_new_tokens=24)
-        assert best.tokens == expected.sequences[0, len(tokens) :].tolist()
-        assert abs(best.score - float(expected.sequences_scores[0])) <= 1e-4
+    prompts = [smollm2.tokenizer.encode(prompt) for prompt in PROMPTS[:6]]
+    expected, scores = continue_with(theirs, prompts, num_beams=2, max_new_tokens=24)
+    for [best, _], tokens, score in zip(found, expected, scores, strict=True):
+        assert best.tokens == without_padding(tokens, smollm2.eos_ids[0])
+        assert abs(best.score - float(score)) <= 1e-4
 
 
 def test_sampler_log_probs_are_scorer_log_probs(smollm2: Policy) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envisions_jax import Policy
-from envisions_jax.sampling.trees import WORTH_SHARING, Tree, grow_trees, pack_trees, tree_mask
+from envisions_jax.models.attention import branch_mask
+from envisions_jax.sampling.trees import WORTH_SHARING, Tree, grow_trees, pack_trees
 from tests.sampling.test_sampler import as_tokens, greedy
 
 TOKENS = st.integers(1, 3)  # few different ones, so that prompts begin alike
@@ -25,21 +26,18 @@ def test_trees_lie_in_rows_as_the_worked_example_says() -> None:
     p, q, x, y, z = 11, 12, 13, 14, 15
     [batch] = pack_trees([Tree([p, q], [[x, y], [z]])], row_length=5, rows=1)
     assert batch.tokens.tolist() == [[p, q, x, y, z]]
-    assert batch.branch.tolist() == [[0, 0, 1, 1, 2]]
+    assert batch.ends.tolist() == [[5, 5, 4, 4, 5]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 2]]
     assert [branch.places for branch in batch.branches] == [[0, 1, 2, 3], [0, 1, 4]]
-    mask = np.asarray(tree_mask(jnp.asarray(batch.tree), jnp.asarray(batch.branch)))[0]
+    mask = np.asarray(branch_mask(jnp.asarray(batch.ends)))[0]
     assert mask[2:].astype(int).tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
 
 
 def test_trees_never_span_rows_and_share_them_where_they_fit() -> None:
     trees = [Tree([1, 2], [[3]]), Tree([4], [[5, 6]]), Tree([7, 8], [[9]]), Tree([1], [[2], [3]])]
     batches = pack_trees(trees, row_length=6, rows=1)
-    assert [batch.tree[batch.tree > 0].tolist() for batch in batches] == [
-        [1, 1, 1, 2, 2, 2],
-        [3, 3, 3, 4, 4, 4],
-    ]
-    mask = np.asarray(tree_mask(jnp.asarray(batches[0].tree), jnp.asarray(batches[0].branch)))[0]
+    assert [batch.tokens.tolist() for batch in batches] == [[[1, 2, 3, 4, 5, 6]], [[7, 8, 9, 1, 2, 3]]]
+    mask = np.asarray(branch_mask(jnp.asarray(batches[0].ends)))[0]
     assert not mask[3:, :3].any()
 
 

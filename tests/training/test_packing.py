@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envisions_jax.training.examples import Example
 from envisions_jax.training.packing import Microbatch, RowShape, pack, row_shapes
@@ -18,39 +20,73 @@ def random_examples(count: int, longest: int, seed: int = 0) -> list[Example]:
 
 
 def unpack(microbatches: list[Microbatch]) -> list[tuple[list[int], list[int]]]:
-    """(prompt, completion) of every segment, read from the arrays alone."""
-    found = []
+    """(prompt, completion) of every example, read from the arrays alone."""
+    found: list[tuple[list[int], list[int]]] = []
     for batch in microbatches:
-        length = batch.tokens.shape[1]
-        used = int(batch.num_targets)
-        for row, column in np.ndindex(batch.tokens.shape):
-            if batch.segment_ids[row, column] == 0 or batch.positions[row, column] != 0:
-                continue
-            segment = batch.segment_ids[row] == batch.segment_ids[row, column]
-            tokens = batch.tokens[row][segment].tolist()
-            first, last = row * length + np.flatnonzero(segment)[[0, -1]]
-            index = batch.target_index[:used]
-            mine = (index >= first) & (index <= last)
-            completion = batch.target_ids[:used][mine].tolist()
-            assert index[mine].tolist() == list(range(last - len(completion) + 1, last + 1))
-            assert (
-                tokens[len(tokens) - len(completion) + 1 :] == completion[:-1]
-            )  # fed what it predicted before
-            found.append((tokens[: len(tokens) - len(completion) + 1], completion))
+        length, before = batch.tokens.shape[1], -1
+        used = slice(int(batch.num_targets))
+        for index, target in zip(batch.target_index[used], batch.target_ids[used], strict=True):
+            row, place = divmod(int(index), length)
+            path = [s for s in range(place + 1) if place < batch.ends[row, s]]
+            tokens = batch.tokens[row, path].tolist()
+            assert batch.positions[row, path].tolist() == list(range(len(path)))
+            goes_on = before >= 0 and len(path) > 1 and row * length + path[-2] == before
+            if goes_on and tokens[-1] == found[-1][1][-1]:  # fed what it predicted before
+                found[-1][1].append(int(target))
+            else:
+                found.append((tokens, [int(target)]))
+            before = int(index)
     return found
 
 
 def test_the_worked_example() -> None:
-    a, b = Example([11, 12, 13], [14, 2]), Example([21], [22, 2], "L2")
+    a, b = Example([11, 12, 13], [14, 2]), Example([11, 12, 21], [22, 2], "L2")
     (batch,) = pack([b, a], [RowShape(1, 8)])
     assert batch.tokens.tolist() == [[11, 12, 13, 14, 21, 22, 0, 0]]
-    assert batch.positions.tolist() == [[0, 1, 2, 3, 0, 1, 0, 0]]
-    assert batch.segment_ids.tolist() == [[1, 1, 1, 1, 2, 2, 0, 0]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 2, 3, 0, 0]]
+    assert batch.ends.tolist() == [[6, 6, 4, 4, 6, 6, 0, 0]]
     assert batch.target_index.tolist() == [2, 3, 4, 5, 0, 0, 0, 0]
     assert batch.target_ids.tolist() == [14, 2, 22, 2, 0, 0, 0, 0]
     assert batch.target_weights.tolist() == [0.25, 0.25, 0.25, 0.25, 0, 0, 0, 0]
     assert batch.target_kinds.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
     assert batch.num_targets == 4
+
+
+TOKENS = st.integers(1, 3)  # few different ones, so that examples begin alike
+EXAMPLES = st.lists(
+    st.builds(
+        Example,
+        st.lists(TOKENS, min_size=1, max_size=30),
+        st.lists(TOKENS, max_size=6).map(lambda tokens: [*tokens, 9]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(EXAMPLES)
+def test_whatever_examples_share_each_is_there_as_if_alone(examples: list[Example]) -> None:
+    microbatches = pack(examples, row_shapes(rows=2, row_length=24, max_length=48))
+    expected = sorted((list(e.prompt_tokens), list(e.completion_tokens)) for e in examples)
+    assert sorted(unpack(microbatches)) == expected
+    for batch in microbatches:
+        assert batch.num_targets <= batch.tokens.size
+    places = sum(int((batch.ends > 0).sum()) for batch in microbatches)
+    assert places <= sum(example.row_tokens for example in examples)
+
+
+def test_what_all_begin_with_is_there_once_a_row() -> None:
+    examples = [Example([*range(10, 30), n], [2], "L1", str(n)) for n in range(40, 48)]
+    (batch,) = pack(examples, [RowShape(1, 32)])
+    assert int((batch.ends > 0).sum()) == 20 + 8
+    assert batch.ends[0, :20].tolist() == [28] * 20
+
+
+def test_a_row_takes_no_more_targets_than_it_has_places() -> None:
+    same = [Example([5], [6] * 9 + [2]) for _ in range(4)]
+    batches = pack(same, [RowShape(1, 24)])
+    assert [int(batch.num_targets) for batch in batches] == [20, 20]
+    assert sorted(unpack(batches)) == [([5], [6] * 9 + [2])] * 4
 
 
 def test_every_example_is_there_once_and_weights_sum_to_one() -> None:
@@ -59,29 +95,27 @@ def test_every_example_is_there_once_and_weights_sum_to_one() -> None:
     expected = [(list(e.prompt_tokens), list(e.completion_tokens)) for e in examples]
     assert sorted(unpack(microbatches)) == sorted(expected)
     assert sum(batch.target_weights.sum(dtype=np.float64) for batch in microbatches) == pytest.approx(1)
-    for batch in microbatches:
-        share = 1 / len(examples)
-        index = batch.target_index[: batch.num_targets]
-        segment = batch.segment_ids.ravel()[index] + 1000 * (index // batch.tokens.shape[1])
-        for one in np.unique(segment):
-            total = batch.target_weights[: batch.num_targets][segment == one].sum(dtype=np.float64)
-            assert total == pytest.approx(share)
+    shares = np.concatenate([batch.target_weights[: batch.num_targets] for batch in microbatches])
+    counts = [len(completion) for _, completion in unpack(microbatches)]
+    of_each = np.split(shares, np.cumsum(counts)[:-1])
+    for share in of_each:
+        assert share.sum(dtype=np.float64) == pytest.approx(1 / len(examples))
 
 
 def test_rows_are_filled_tightly() -> None:
     examples = random_examples(128, longest=120)
     microbatches = pack(examples, [RowShape(4, 256)])
     tokens = sum(example.row_tokens for example in examples)
-    rows = sum(bool(row.any()) for batch in microbatches for row in batch.segment_ids)
+    rows = sum(bool(row.any()) for batch in microbatches for row in batch.ends)
     assert rows <= tokens / 256 / 0.95 + 1
 
 
 @pytest.mark.parametrize(("rows", "shapes"), [(3, [4]), (4, [4]), (5, [4, 1]), (6, [4, 1, 1]), (7, [4, 4])])
 def test_a_few_rows_too_many_go_one_by_one(rows: int, shapes: list[int]) -> None:
-    examples = [Example([5] * 6, [7, 2]) for _ in range(rows)]  # one fills a row of eight
+    examples = [Example([10 + n] * 7, [7, 2]) for n in range(rows)]  # one fills a row of eight
     batches = pack(examples, [RowShape(4, 8)])
     assert [batch.tokens.shape for batch in batches] == [(size, 8) for size in shapes]
-    assert sorted(unpack(batches)) == [([5] * 6, [7, 2])] * rows
+    assert sorted(unpack(batches)) == [([10 + n] * 7, [7, 2]) for n in range(rows)]
     assert sum(batch.target_weights.sum() for batch in batches) == pytest.approx(1)
 
 
@@ -91,7 +125,7 @@ def test_a_long_example_gets_a_long_row_and_short_ones_fill_it() -> None:
     long, short = Example(range(1, 41), [2]), Example([5], [6, 2])
     (batch,) = pack([short, long], shapes)
     assert batch.tokens.shape == (1, 64)
-    assert batch.segment_ids.max() == 2
+    assert int((batch.ends > 0).sum()) == 42 and batch.ends[0, 0] == 40
 
 
 def test_what_truncate_would_have_dropped_is_refused() -> None:

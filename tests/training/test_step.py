@@ -1,5 +1,6 @@
 """One step against PyTorch, and proof that examples in one row do not see each other."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ EXAMPLES = [
     Example([1, 101, 102, 103, 104, 105], [7], "L1"),
     Example([1, 20, 21, 22, 23, 24, 25, 26, 27], [200, 201, 202, 203, 204, 205, 2], "L2"),
     Example([5], [5, 5, 5], "L1"),
+    Example([1, 17, 30, 44], [50, 62, 63, 2], "L1"),  # the first one's prompt
+    Example([1, 17, 30, 44, 50, 61], [2], "L2"),  # all that the first one reads
+    Example([5], [5, 5, 5], "L1"),  # once more
 ]
 SHAPES = row_shapes(rows=1, row_length=24, max_length=64)
 
@@ -93,25 +97,50 @@ def test_l1_l2_gradient_and_update_equal_pytorch(tied: bool, tmp_path: Path) -> 
     assert not any(leaf.any() for leaf in jax.tree.leaves(zeros))
 
 
+@partial(jax.jit, static_argnums=0)
+def _gradient(graphdef: Any, params: Any, microbatch: Microbatch) -> tuple[Any, Any]:
+    return jax.grad(lambda params: microbatch_loss(graphdef, params, microbatch), has_aux=True)(params)
+
+
 def gradient(policy: Policy, microbatch: Microbatch) -> tuple[Any, Any]:
-    def loss(params: Any) -> Any:
-        return microbatch_loss(policy.graphdef, params, microbatch)
-
-    return jax.jit(jax.grad(loss, has_aux=True))(policy.params)
+    return _gradient(policy.graphdef, policy.params, microbatch)
 
 
+def where(batch: Microbatch, examples: list[Example]) -> list[tuple[set[int], slice]]:
+    """Of each example the places of the row that it reads, and its target slots, in reading order."""
+    order = sorted(
+        range(len(examples)),
+        key=lambda i: [*examples[i].prompt_tokens, *examples[i].completion_tokens][:-1],
+    )
+    found, start = dict[int, tuple[set[int], slice]](), 0
+    for i in order:
+        end = start + len(examples[i].completion_tokens)
+        last = int(batch.target_index[end - 1])
+        places = {s for s in range(last + 1) if last < batch.ends[0, s]}
+        found[i] = places, slice(start, end)
+        start = end
+    return [found[i] for i in range(len(examples))]
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES[:3], [EXAMPLES[0], EXAMPLES[5], EXAMPLES[1]]])
 @pytest.mark.parametrize("perturbed", [0, 1, 2])
-def test_no_example_sees_another_in_its_row(tiny_policy: Policy, perturbed: int) -> None:
-    """With the weight of one example set to 0, changing its tokens changes no bit of loss or gradient."""
-    (batch,) = pack(EXAMPLES[:3], SHAPES)
-    order = sorted(EXAMPLES[:3], key=lambda example: -example.row_tokens)
-    ends = np.cumsum([example.row_tokens for example in order])
-    start, end = ends[perturbed] - order[perturbed].row_tokens, ends[perturbed]
-    mine = (batch.target_index >= start) & (batch.target_index < end)
-    silent = batch._replace(target_weights=np.where(mine, 0, batch.target_weights).astype(np.float32))
-    tokens, targets = batch.tokens.copy(), batch.target_ids.copy()
-    tokens[0, start:end] += 13
-    targets[mine] += 29
+def test_no_example_sees_another_in_its_row(
+    tiny_policy: Policy, examples: list[Example], perturbed: int
+) -> None:
+    """With the weight of one example set to 0, changing its own tokens changes no bit of loss or gradient."""
+    (batch,) = pack(examples, SHAPES)
+    found = where(batch, examples)
+    places, slots = found[perturbed]
+    others = set.union(*(theirs for i, (theirs, _) in enumerate(found) if i != perturbed))
+    own = sorted(places - others)
+    assert batch.target_ids[slots].tolist() == list(examples[perturbed].completion_tokens) and own
+    weights, tokens, targets = (
+        array.copy() for array in (batch.target_weights, batch.tokens, batch.target_ids)
+    )
+    weights[slots] = 0
+    tokens[0, own] += 13
+    targets[slots] += 29
+    silent = batch._replace(target_weights=weights)
     changed = silent._replace(tokens=tokens, target_ids=targets)
     before, after = gradient(tiny_policy, silent), gradient(tiny_policy, changed)
     assert largest_difference(before, after) == 0
