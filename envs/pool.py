@@ -10,11 +10,14 @@ import select
 import time
 import weakref
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from envs.base import EnvironmentFailure
 from envs.worker import Worker
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 # Two jobs each: the next one is already there when a worker finishes.
@@ -84,6 +87,34 @@ class Pool:
         self._jobs.pop(ticket, None)
         if ticket in self._queue:
             self._queue.remove(ticket)
+
+    def in_order(
+        self, jobs: Iterable[tuple[T, dict[str, Any]]], look_ahead: int
+    ) -> Iterator[tuple[T, dict[str, Any]]]:
+        """The answer to each job beside what came with it, in order. Reads at most `look_ahead` jobs ahead
+        of what it yielded; those it is left with are given up.
+        """
+        waiting: deque[tuple[T, int]] = deque()
+        source, is_exhausted = iter(jobs), False
+        try:
+            while True:
+                while not is_exhausted and len(waiting) < look_ahead:
+                    if waiting and self.is_done(waiting[0][1]):
+                        break
+                    job = next(source, None)
+                    if job is None:
+                        is_exhausted = True
+                    else:
+                        waiting.append((job[0], self.submit(job[1])))
+                if not waiting:
+                    return
+                beside, ticket = waiting[0]
+                answer = self.wait(ticket)
+                waiting.popleft()
+                yield beside, answer
+        finally:
+            for _, ticket in waiting:
+                self.forget(ticket)
 
     def close(self) -> None:
         """Ends all workers and waits until they are gone. Closing twice is fine."""

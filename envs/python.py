@@ -9,7 +9,6 @@ compares, and asks a second kind of worker, which never runs programs, where onl
 import json
 import re
 import signal
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -26,7 +25,6 @@ _ERROR_LIMIT = 500
 _JUDGE_LIMIT_S = 3.0
 _JUDGE_MEMORY_MB = 1024
 _LOOK_AHEAD_PER_WORKER = 8
-_END = object()
 
 
 def extract_program(text: str) -> str:
@@ -95,28 +93,10 @@ class PythonEnvironment:
 
         Raises TypeError for anything else than a Task and a text.
         """
-        waiting: deque[tuple[Task, int]] = deque()
-        source, exhausted = iter(programs), False
-        try:
-            while True:
-                while not exhausted and len(waiting) < self._look_ahead:
-                    if waiting and self._pool.is_done(waiting[0][1]):
-                        break
-                    entry = next(source, _END)
-                    if entry is _END:
-                        exhausted = True
-                    else:
-                        task, text = checked_entry(entry)
-                        waiting.append((task, self._pool.submit({"program": extract_program(text)})))
-                if not waiting:
-                    return
-                task, ticket = waiting[0]
-                answer = self._pool.wait(ticket)
-                waiting.popleft()
-                yield self._outcome(task, answer)
-        finally:
-            for _, ticket in waiting:
-                self._pool.forget(ticket)
+        checked = (checked_entry(entry) for entry in programs)
+        jobs = ((task, {"program": extract_program(text)}) for task, text in checked)
+        for task, answer in self._pool.in_order(jobs, self._look_ahead):
+            yield self._outcome(task, answer)
 
     def processes(self) -> list[int]:
         """Process ids of the workers, for monitoring."""

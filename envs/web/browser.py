@@ -253,6 +253,8 @@ class Browser:
             self._page.close()
             self._page = self._open_page()
         self._name = ""
+        if self._path:  # of the page before: left to itself, Chromium keeps a dozen of them
+            self._page.request_gc()
         self._page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
         self._path = self._page.evaluate("() => location.pathname")
         self._name, self._used = name, 0

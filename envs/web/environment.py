@@ -10,7 +10,6 @@ MiniWoB++'s raw reward is 1. See `envs.web.language` for what a program may say.
 """
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from types import TracebackType
@@ -29,6 +28,7 @@ _LAUNCHER = "envs.web.worker"
 _SILENCE_S = 240.0
 _LOOK_AHEAD_PER_WORKER = 4
 _ERROR_LIMIT = 500
+_LEFT_OUT = " …; "
 
 
 class WebPool(Pool):
@@ -156,27 +156,7 @@ class WebEnvironment:
 
     def _run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
         """Each job with its answer, in order."""
-        waiting: deque[tuple[Job, int]] = deque()
-        exhausted = False
-        try:
-            while True:
-                while not exhausted and len(waiting) < self._look_ahead:
-                    if waiting and self._pool.is_done(waiting[0][1]):
-                        break
-                    job = next(jobs, None)
-                    if job is None:
-                        exhausted = True
-                    else:
-                        waiting.append((job, self._pool.submit(asdict(job))))
-                if not waiting:
-                    return
-                job, ticket = waiting[0]
-                answer = self._pool.wait(ticket)
-                waiting.popleft()
-                yield job, answer
-        finally:
-            for _, ticket in waiting:
-                self._pool.forget(ticket)
+        return self._pool.in_order(((job, asdict(job)) for job in jobs), self._look_ahead)
 
     # --- Answers ---------------------------------------------------------------------------------
 
@@ -202,9 +182,9 @@ class WebEnvironment:
         status, seconds = answer["status"], answer["seconds"]
         if status == "infrastructure" and "notes" not in answer:  # the worker died twice
             return Outcome("infrastructure", None, "", "the browser's worker died twice", seconds)
-        notes = "; ".join(answer["notes"])
+        notes = answer["notes"]
         if status == "done" and not answer["done"]:
-            notes = "; ".join([*answer["notes"], "the episode was not over at the program's end"])
+            notes = [*notes, "the episode was not over at the program's end"]
         kind: OutcomeKind = "wrong"
         if answer["done"] and status != "infrastructure":
             reward = answer["reward"]
@@ -215,7 +195,20 @@ class WebEnvironment:
         elif status == "over":
             kind = "error"
         value = answer["reward"] if answer["done"] else None
-        return Outcome(kind, value, "\n".join(answer["effects"]), notes[:_ERROR_LIMIT], seconds)
+        return Outcome(kind, value, "\n".join(answer["effects"]), _told(notes), seconds)
+
+
+def _told(notes: list[str]) -> str:
+    """The notes in one line: of many the first ones, and always the last, which says how it ended."""
+    if not notes:
+        return ""
+    *others, last = notes
+    last = last[: _ERROR_LIMIT - len(_LEFT_OUT)]
+    room = _ERROR_LIMIT - len(last)
+    before = "".join(f"{note}; " for note in others)
+    if len(before) > room:
+        before = before[: room - len(_LEFT_OUT)] + _LEFT_OUT
+    return before + last
 
 
 def _cut(lines: Iterable[str], most: int) -> str:

@@ -40,6 +40,7 @@ MOST_TEXT = 20_000  # characters of a program
 MOST_ARGUMENT = 2_000  # characters of one argument: a browser types about 800 a second
 MOST_ACTIONS = 200
 MOST_ROUNDS = 1_000  # rounds of all loops together
+_MOST_SHOWN = 100  # characters of an argument, where an action is told of
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
@@ -50,14 +51,20 @@ class ProgramError(ValueError):
 
 @dataclass(frozen=True)
 class Action:
-    """One thing done to a page. `line` is that of the program it comes from, counted from 1."""
+    """One thing done to a page. `line` is that of the program it comes from, counted from 1.
+
+    As text it is what the program says, its argument cut if it is very long.
+    """
 
     kind: ActionKind
     argument: str
     line: int
 
     def __str__(self) -> str:
-        return f"agent.{self.kind}({self.argument!r})"
+        argument = self.argument
+        if len(argument) > _MOST_SHOWN:
+            argument = f"{argument[:_MOST_SHOWN]}…"
+        return f"agent.{self.kind}({argument!r})"
 
 
 def read_program(text: str) -> list[Action]:

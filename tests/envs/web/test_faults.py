@@ -105,8 +105,12 @@ def _memory_gib(environment: WebEnvironment) -> float:
 
 
 @pytest.mark.timeout(1800)
-def test_every_episode_gets_its_outcome_whatever_dies(strange_pages: Path) -> None:
-    episodes, before = _episodes(random.Random(1)), set(Path(tempfile.gettempdir()).iterdir())
+def test_every_episode_gets_its_outcome_whatever_dies(
+    strange_pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = _episodes(random.Random(1))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # where it looks anew
     with WebEnvironment(workers=2, pages=str(strange_pages), time_limit_s=3) as environment:
         tasks = {page: environment.task(page, 1) for page in ("strange", "click-test")}
         programs = [(tasks[page], program) for page, program, _ in episodes]
@@ -122,7 +126,7 @@ def test_every_episode_gets_its_outcome_whatever_dies(strange_pages: Path) -> No
     while any(process.is_running() for process in family) and time.monotonic() < gone:
         time.sleep(0.1)
     assert [_command(process) for process in family if process.is_running()] == []
-    assert set(Path(tempfile.gettempdir()).iterdir()) <= before | {strange_pages}
+    assert list(tmp_path.iterdir()) == []
 
 
 def _check(episodes: list[tuple[str, str, str]], outcomes: list[Outcome]) -> None:
@@ -144,6 +148,6 @@ def test_memory_is_flat(strange_pages: Path) -> None:
         ]
         sizes = []
         for _ in range(5):
-            assert all(outcome.correct for outcome in environment.execute(pair * (EPISODES // 20)))
+            assert all(outcome.correct for outcome in environment.execute(pair * (EPISODES // 40)))
             sizes.append(_memory_gib(environment))
         assert max(sizes[2:]) <= 1.1 * sizes[1], sizes

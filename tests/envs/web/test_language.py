@@ -132,11 +132,11 @@ def test_what_is_no_program_is_refused_with_the_line_and_the_reason(text: str, m
             "for i in range(10000):\n    for j in range(9):\n        for k in []:\n            agent.type(k)",
             f"{MOST_ROUNDS} times",
         ),
-        ("agent.type(" + "(" * 1_000 + "'a'" + ")" * 1_000 + ")", ""),
-        ("agent.type(" + "'a'+" * 4_000 + "'a')", ""),
-        ("agent.type(" + "-" * 10_000 + "1)", ""),
-        ("agent.type(" + "9" * 10_000 + ")", ""),
-        ("for x in " + "[" * 3_000 + "]" * 3_000 + ":\n    agent.type('a')", ""),
+        ("agent.type(" + "(" * 1_000 + "'a'" + ")" * 1_000 + ")", "."),
+        ("agent.type(" + "'a'+" * 4_000 + "'a')", "."),
+        ("agent.type(" + "-" * 10_000 + "1)", "."),
+        ("agent.type(" + "9" * 10_000 + ")", "."),
+        ("for x in " + "[" * 3_000 + "]" * 3_000 + ":\n    agent.type('a')", "."),
     ],
 )
 def test_budgets_hold(text: str, message: str) -> None:
@@ -148,3 +148,9 @@ def test_doubling_a_text_in_loops_stays_within_the_budget() -> None:
     loops = "for b in [a + a]:\n        for c in [b + b]:\n            agent.type(c)"
     with pytest.raises(ProgramError, match=f"at most {MOST_ARGUMENT} characters"):
         read_program(f"for a in ['{'x' * 1_000}']:\n    {loops}")
+
+
+def test_an_action_is_told_in_a_line_of_some_length() -> None:
+    short, long = read_program("agent.press('enter')\nagent.type('" + "x" * 1_900 + "')")
+    assert str(short) == "agent.press('enter')"
+    assert str(long) == f"agent.type('{'x' * 100}…')"

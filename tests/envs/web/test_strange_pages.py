@@ -95,3 +95,12 @@ def test_an_episode_that_takes_too_long_is_a_timeout(strange: WebEnvironment) ->
     [outcome] = strange.execute([(task, slow)])
     assert outcome.kind == "timeout" and "not over after 3 s" in outcome.error
     assert outcome.seconds < 10
+
+
+def test_how_an_episode_ended_is_told_after_however_many_notes(strange: WebEnvironment) -> None:
+    task = strange.task("strange", 1)
+    program = "for i in range(50):\n    agent.click_xpath('//nothing')\n"
+    [outcome] = strange.execute([(task, program)])
+    assert outcome.kind == "wrong" and len(outcome.error) <= 500
+    assert outcome.error.startswith("line 2: agent.click_xpath('//nothing'): nothing on the page matches; ")
+    assert outcome.error.endswith(" …; the episode was not over at the program's end")
