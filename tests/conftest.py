@@ -17,6 +17,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
     from envisions_jax import Policy
 
 # Shapes and types of every annotated function of the package are checked while it is called (under jit:
@@ -35,6 +38,21 @@ def pytest_configure() -> None:
     """Compiled programs are kept between test runs; only those that took longer than reading them back."""
     jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jax-tests"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """With `-n 2` one process drives environments while another computes with JAX.
+
+    Never two of the second kind at once: each takes both cores and several GiB.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByKind(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "environments" if nodeid.startswith("tests/envs/") else "models"
+
+    return ByKind(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

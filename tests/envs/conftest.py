@@ -1,11 +1,22 @@
 """One Python environment for all tests that do not break it, and what the hostile programs aim at."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 import envs
 from envs.python import PythonEnvironment
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether `condition` came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def run(environment: envs.Environment, program: str, answer: str | int | float = 42) -> envs.Outcome:

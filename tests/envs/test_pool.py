@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,6 +14,7 @@ import pytest
 
 import envs
 from envs.python import PythonEnvironment
+from tests.envs.conftest import wait_until
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,15 +23,6 @@ def _numbered(count: int, sleep_s: float = 0.0) -> Iterator[tuple[envs.Task, str
     for number in range(count):
         wait = f"import time\ntime.sleep({sleep_s * (1 + number % 3)})\n" if sleep_s else ""
         yield envs.Task(str(number), "?", number), f"{wait}result = {number}"
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _family(pids: list[int]) -> list[psutil.Process]:
@@ -155,7 +147,7 @@ def test_a_stopped_worker_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         zygote = psutil.Process(environment.processes()[0]).children()[0]
         zygote.suspend()
         assert [o.value for o in environment.execute(_numbered(2))] == [0, 1]
-        assert _wait_until(lambda: not _alive([zygote]))
+        assert wait_until(lambda: not _alive([zygote]))
 
 
 def test_close_leaves_nothing_behind() -> None:
@@ -181,7 +173,7 @@ def test_close_in_the_middle_of_programs_is_quick() -> None:
         for seconds in (0, 50, 50, 50)
     )
     assert next(results).correct
-    assert _wait_until(lambda: len(_family(environment.processes())) >= 5)
+    assert wait_until(lambda: len(_family(environment.processes())) >= 5)
     processes = _family(environment.processes())
     start = time.monotonic()
     environment.close()
@@ -201,7 +193,7 @@ def test_a_forgotten_environment_ends() -> None:
     list(environment.execute(_numbered(1)))
     processes = _family(environment.processes())
     del environment
-    assert _wait_until(lambda: not _alive(processes))
+    assert wait_until(lambda: not _alive(processes))
 
 
 _OWNER = """
@@ -228,7 +220,7 @@ def _start_owner(then: str) -> tuple[subprocess.Popen[str], list[psutil.Process]
     assert owner.stdout is not None
     pids = [int(word) for word in owner.stdout.readline().split()]
     # Two launchers, two zygotes and at least one program.
-    assert _wait_until(lambda: len(_family(pids)) >= 5)
+    assert wait_until(lambda: len(_family(pids)) >= 5)
     return owner, _family(pids)
 
 
@@ -237,14 +229,14 @@ def test_workers_die_with_their_parent(number: signal.Signals) -> None:
     owner, processes = _start_owner("time.sleep(60)")
     owner.send_signal(number)
     owner.wait(10)
-    assert _wait_until(lambda: not _alive(processes)), _alive(processes)
+    assert wait_until(lambda: not _alive(processes)), _alive(processes)
 
 
 @pytest.mark.parametrize("then", ["raise LookupError", "sys.exit(3)", "import os; os._exit(4)"])
 def test_workers_end_when_the_interpreter_does(then: str) -> None:
     owner, processes = _start_owner(then)
     owner.communicate("go\n", timeout=10)
-    assert _wait_until(lambda: not _alive(processes)), _alive(processes)
+    assert wait_until(lambda: not _alive(processes)), _alive(processes)
 
 
 def test_workers_ignore_ctrl_c(environment: PythonEnvironment) -> None:
