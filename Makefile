@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 CODE := $(wildcard envisions_jax envs configs benchmarks tools)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev model chromium quickstart control benchmark test lint types format lock clean
+.PHONY: help setup setup-dev model chromium quickstart control benchmark benchmark-web test lint types format lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -60,11 +60,17 @@ control: quickstart ## the same run without the environment's verdict, then both
 benchmark: setup-dev model ## speed beside transformers on PyTorch: half an hour, on a quiet machine
 	$(BIN)/python -m benchmarks $(BENCHMARK_ARGS)
 
+benchmark-web: setup-dev chromium ## web episodes a second beside miniwob and BrowserGym, which it installs
+	@tools/install_chromium.sh --driver
+	@test -x build/web-peers/bin/pip || "$(PYTHON)" -m venv build/web-peers
+	build/web-peers/bin/pip install --quiet --disable-pip-version-check -r benchmarks/web_peers/requirements.txt
+	$(BIN)/python -m benchmarks.web $(BENCHMARK_ARGS)
+
 # --- Development. ---
 
 test: setup-dev chromium lint ## lint, types, lock and all tests
 	$(BIN)/python tools/lock.py check requirements-dev.lock
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS)
 
 lint: setup-dev types ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

@@ -1,7 +1,19 @@
 #!/bin/sh
 # Installs the Chromium that the web domain drives, unless there is one: Debian's and Ubuntu's package where this
-# user may install packages, else Playwright's own download with the interpreter $1.
+# user may install packages, else Playwright's own download with the interpreter $1. With --driver instead: the
+# chromedriver of `make benchmark-web`.
 set -eu
+
+if [ "$1" = --driver ]; then
+  command -v chromedriver >/dev/null 2>&1 && exit 0
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends chromium-driver >/dev/null && exit 0
+  fi
+  echo "chromedriver is missing; on Debian and Ubuntu, as root: apt-get install chromium-driver" >&2
+  exit 1
+fi
 
 for name in "${ENVISIONS_CHROMIUM:-}" chromium-headless-shell chromium chromium-browser google-chrome; do
   [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 && exit 0
