@@ -84,12 +84,12 @@ format: setup-dev ## format and repair what ruff can
 	$(BIN)/ruff check --fix .
 
 lock: ## write both lock files anew, from a clean virtual environment
-	rm -rf build && "$(PYTHON)" -m venv build/lock
+	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
 	build/lock/bin/python -m pip install --quiet '.[web]'
 	build/lock/bin/python tools/lock.py write requirements.lock
 	build/lock/bin/python -m pip install --quiet '.[web,dev]'
 	build/lock/bin/python tools/lock.py write requirements-dev.lock
-	rm -rf build
+	rm -rf build/lock build/lib build/bdist*
 
 clean: ## remove the virtual environment and caches; runs/ is kept
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

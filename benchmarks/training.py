@@ -49,9 +49,9 @@ class Workload:
         cost = ModelCost(self.contenders.policy.config)
         lengths = [example.row_tokens + 1 for example in batch]
         targets = sum(len(example.completion_tokens) for example in batch)
-        texts = [(*example.prompt_tokens, *example.completion_tokens) for example in batch]
-        distinct = {text[:end] for text in texts for end in range(1, len(text) + 1)}
-        forward = sum(cost.span(len(text) - 1, len(text)) for text in distinct) + cost.logits(targets)
+        rows = [(*example.prompt_tokens, *example.completion_tokens)[:-1] for example in batch]
+        distinct = {row[:end] for row in rows for end in range(1, len(row) + 1)}
+        forward = sum(cost.span(len(beginning) - 1, 1) for beginning in distinct) + cost.logits(targets)
         units = places if self.count_padding else sum(lengths)
         note = f"{sum(lengths)} real tokens in {places} places ({sum(lengths) / places:.0%})"
         return Work(units, (1 + BACKWARD) * forward, note)

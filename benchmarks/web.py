@@ -1,8 +1,9 @@
 """Episodes a second: our web environment beside the official `miniwob` package and BrowserGym.
 
-Three of MiniWoB++'s pages, the same clicks and keys, one worker and one browser each, every episode solved.
-The peers look at the page after the start and after every action, which they cannot do without; ours looks
-when it is asked for a task, not when it runs a program on one, and so it is measured both ways.
+Three of MiniWoB++'s pages, the same seeds and the same actions, one worker and one browser each, every
+episode solved. The peers look at the page after the start and after every action, which they cannot do
+without; ours looks when it is asked for a task, not when it runs a program on one, and so it is measured both
+ways. BrowserGym comes with delays, and is measured without them too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
@@ -23,9 +24,11 @@ from envs.web.chromium import find_chromium
 from envs.web.environment import WebEnvironment
 
 TITLE = "Web: episodes a second, one browser each"
-PEERS = {"miniwob": 4.0, "browsergym": 20.0}  # and how many times as fast we promise to be
+# And how many times as fast we promise to be.
+PEERS: dict[str, float | None] = {"miniwob": 4.0, "browsergym": 20.0, "browsergym-undelayed": None}
 _PYTHON = Path(os.environ.get("ENVISIONS_WEB_PEERS", "build/web-peers")) / "bin" / "python"
-_EPISODES = {"ours": 100, "miniwob": 20, "browsergym": 4}
+_EPISODES = {"miniwob": 20, "browsergym": 4, "browsergym-undelayed": 8}
+_OURS = 100  # the peer's seeds so often that there are as many episodes
 
 
 def program(page: str, utterance: str) -> str:
@@ -44,7 +47,7 @@ def _line(step: Step) -> str:
     return f'agent.click_xpath("{xpath}"){typing}'
 
 
-class Peer:
+class PeerProcess:
     """A peer's process, one job at a time."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -60,7 +63,8 @@ class Peer:
     def play(self, page: str, seeds: Sequence[int]) -> Work:
         """Raises BenchmarkError unless every episode was solved."""
         assert self._process.stdin is not None
-        print(json.dumps({"page": page, "seeds": list(seeds)}), file=self._process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # of one that has ended: `answer` says so
+            print(json.dumps({"page": page, "seeds": list(seeds)}), file=self._process.stdin, flush=True)
         solved = self.answer()["solved"]
         if solved != len(seeds):
             raise BenchmarkError(f"{page}: the peer solved {solved} of {len(seeds)}")
@@ -68,7 +72,7 @@ class Peer:
 
 
 @contextmanager
-def start_peer(name: str) -> Iterator[Peer]:
+def start_peer(name: str) -> Iterator[PeerProcess]:
     """Starts a peer in its own Python, with the browser that ours drives."""
     driver = shutil.which("chromedriver")
     if not _PYTHON.exists() or driver is None:
@@ -86,13 +90,17 @@ def start_peer(name: str) -> Iterator[Peer]:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | settings
     )
     try:
-        peer = Peer(process)
+        peer = PeerProcess(process)
         peer.answer()
         yield peer
     finally:
         assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=60)
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def measure(bench: Bench) -> list[Case]:
@@ -108,27 +116,38 @@ def measure(bench: Bench) -> list[Case]:
 
 
 def _measure(
-    bench: Bench, environment: WebEnvironment, peer: Peer, name: str, page: str, looks: bool, asked: float
+    bench: Bench,
+    environment: WebEnvironment,
+    peer: PeerProcess,
+    name: str,
+    page: str,
+    looks: bool,
+    asked: float | None,
 ) -> Case:
-    shrunk = 10 if bench.options.quick else 1
-    ours_count, peer_count = (max(1, _EPISODES[side] // shrunk) for side in ("ours", name))
-    tasks = list(environment.tasks((page, seed) for seed in range(ours_count)))
+    count = max(1, _EPISODES[name] // (4 if bench.options.quick else 1))
+    repeats = 1 if bench.options.quick else _OURS // count
+
+    def seeds(turn: int) -> range:
+        return range(turn * count, (turn + 1) * count)
+
+    tasks = {turn: _tasks(environment, page, seeds(turn)) for turn in range(bench.options.repeats)}
 
     def ours(turn: int) -> Work:
-        seen = environment.tasks((page, seed) for seed in range(ours_count)) if looks else tasks
-        _solve(environment, page, list(seen))
-        return Work(ours_count)
-
-    def theirs(turn: int) -> Work:
-        return peer.play(page, range(turn * peer_count, (turn + 1) * peer_count))
+        for _ in range(repeats):
+            _solve(environment, page, _tasks(environment, page, seeds(turn)) if looks else tasks[turn])
+        return Work(count * repeats)
 
     measured = interleave(
         Side("ours", ours, lambda: ours(0)),
-        Side(name, theirs, lambda: peer.play(page, range(1))),
+        Side(name, lambda turn: peer.play(page, seeds(turn)), lambda: peer.play(page, range(1))),
         bench.options.repeats,
     )
     what = f"{page}, {name}{', ours with a look' if looks else ''}"
     return Case(what, "episodes", *measured, asked=None if looks else asked)
+
+
+def _tasks(environment: WebEnvironment, page: str, seeds: range) -> list[Task]:
+    return list(environment.tasks((page, seed) for seed in seeds))
 
 
 def _solve(environment: WebEnvironment, page: str, tasks: Sequence[Task]) -> None:

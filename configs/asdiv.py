@@ -35,7 +35,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sampler.shard_tasks = 140
     config.sampler.slots = 80
     if variant == "tiny":
-        config.train.rows = 1
         config.name = "asdiv-tiny"
         config.tasks.train_size = 12
         config.tasks.test_size = 8
@@ -43,6 +42,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config.sampler.shard_tasks = 4
         config.sampler.slots = 8
         config.loop.iterations = 2
+        config.train.rows = 1
         config.train.epochs = 1
     elif variant:
         raise ConfigError(f"{variant=}: configs/asdiv.py has the variant 'tiny' only")

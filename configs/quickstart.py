@@ -33,7 +33,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sampler.shard_tasks = 96
     config.sampler.slots = 80
     if variant == "tiny":
-        config.train.rows = 1
         config.name = "quickstart-tiny"
         config.tasks.train_size = 12
         config.tasks.test_size = 8
@@ -42,6 +41,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config.sampler.slots = 8
         config.eval.shard_tasks = 4
         config.loop.iterations = 2
+        config.train.rows = 1
         config.train.epochs = 1
     elif variant:
         raise ConfigError(f"{variant=}: configs/quickstart.py has the variant 'tiny' only")

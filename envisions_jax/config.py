@@ -79,6 +79,7 @@ class WebConfig:
     most_tokens: int = 1024  # of what a page shows; the lines beyond are left out
     success: Literal["one", "above_0.8"] = "one"  # raw reward that counts as solved; the latter: reference
     chromium: str = ""  # the executable to drive; "" finds one
+    screenshots: bool = True  # of every test task before and after, in screenshots/ of the work directory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +166,7 @@ class Config:
 # Keys that may change between two starts of one work directory, because no result depends on them.
 UNESSENTIAL = frozenset(
     {"name", "progress", "tensorboard", "env.workers", "checkpoint.keep", "checkpoint.every_steps"}
-    | {"web.chromium"}
+    | {"web.chromium", "web.screenshots"}
     | {"checkpoint.export"}
 )
 

@@ -20,6 +20,7 @@ class Domain:
     """An opened domain; its environment ends with the context that opened it."""
 
     environment: envs.Environment
+    test_environment: envs.Environment  # the same one, which may keep more of what it saw
     prompts: Prompts
     train_tasks: TrainTasks
     test_sets: Mapping[str, Sequence[Task]]
@@ -43,7 +44,8 @@ def open_domain(config: Config, given: GivenTasks, tokenizer: Tokenizer) -> Iter
         memory_limit_mb=settings.memory_limit_mb,
         sandbox=settings.sandbox,
     ) as environment:
-        yield Domain(environment, Prompts(config.prompt.style), SameTasks(given.train), given.tests)
+        prompts = Prompts(config.prompt.style)
+        yield Domain(environment, environment, prompts, SameTasks(given.train), given.tests)
 
 
 def _open_browsers(config: Config) -> WebEnvironment:
@@ -61,6 +63,7 @@ def _web(config: Config, browsers: WebEnvironment, tokenizer: Tokenizer) -> Doma
     train, test = pages_of(config.tasks.train), pages_of(config.tasks.test)
     return Domain(
         environment=browsers,
+        test_environment=browsers.with_screenshots() if config.web.screenshots else browsers,
         prompts=Prompts(config.prompt.style, web.demonstrations([*train, *test])),
         train_tasks=WebTasks(web, train, config.tasks.train_size or SEEDS_PER_ITERATION),
         test_sets=web.test_sets(test, config.tasks.test_size),

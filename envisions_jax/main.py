@@ -69,6 +69,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
             base=base,
             prompts=domain.prompts,
             environment=domain.environment,
+            test_environment=domain.test_environment,
             train_tasks=domain.train_tasks,
             test_sets=domain.test_sets,
             store=store,

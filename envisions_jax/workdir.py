@@ -8,6 +8,7 @@ What is in it:
     metrics.jsonl    one record an iteration, and one a training step
     times.json       seconds by iteration and stage
     tensorboard/     the same for TensorBoard
+    screenshots/     of the web's test tasks: <iteration or base>-<prompt>/<page>-<seed>-<before or after>.png
     final/           the last policy as a Hugging Face folder
 """
 
@@ -53,6 +54,10 @@ class WorkDir:
     def final(self) -> Path:
         """The exported last policy."""
         return self.root / "final"
+
+    def screenshots(self, iteration: int, kind: str) -> Path:
+        """Pictures of one evaluation; iteration -1 is the base model."""
+        return self.root / "screenshots" / f"{'base' if iteration < 0 else iteration}-{kind}"
 
     def policy(self, iteration: int) -> Path:
         """Weights of the policy trained in one iteration."""

@@ -43,6 +43,7 @@ class Outcome:
     output: what it printed, cut to the environment's bound.
     error: one line for a reader, empty if there is nothing to say.
     seconds: wall-clock time of the program alone, without waiting for a worker.
+    pictures: PNG files of what was seen before and after, of environments that are asked to take them.
     """
 
     kind: OutcomeKind
@@ -50,6 +51,7 @@ class Outcome:
     output: str = ""
     error: str = ""
     seconds: float = 0.0
+    pictures: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def correct(self) -> bool:

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 def test_tiny_variant(name: str, tmp_path: Path, shared_data: Path) -> None:
     command = [sys.executable, "-m", "envisions_jax.main", f"--config=configs/{name}.py:tiny"]
     iterations = 2
+    if name != "quickstart":  # the base model's answers are the same stage, and compile the most
+        command.append("--config.eval.base=False")
     if name == "asdiv":  # the quickstart's recipe on real problems: one iteration tells what is different
         iterations = 1
         command += [
@@ -27,12 +29,12 @@ def test_tiny_variant(name: str, tmp_path: Path, shared_data: Path) -> None:
     workdir = tmp_path / "run"
     done = subprocess.run([*command, f"--workdir={workdir}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    last = f"iteration {iterations}/{iterations}: solved"
-    for word in ("base, few-shot", last, "programs compiled, peak memory"):
+    base = ["base, few-shot"] if name == "quickstart" else []
+    for word in (*base, f"iteration {iterations}/{iterations}: solved", "programs compiled, peak memory"):
         assert word in done.stdout
     assert not done.stderr, "libraries are to be quiet"
     records = read_metrics(workdir / "metrics.jsonl")
-    assert {"base", "train", "iteration"} == {record["kind"] for record in records}
+    assert {"train", "iteration", *(["base"] if base else [])} == {record["kind"] for record in records}
     with TrajectoryStore(workdir / "store.sqlite", read_only=True) as store:
         stages = {(trajectory.iteration, trajectory.stage) for trajectory in store.trajectories()}
         later = {(1, "explore"), (1, "refine")} if iterations == 2 else set()

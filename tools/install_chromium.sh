@@ -4,7 +4,7 @@
 # chromedriver of `make benchmark-web`.
 set -eu
 
-if [ "$1" = --driver ]; then
+if [ "${1:-}" = --driver ]; then
   command -v chromedriver >/dev/null 2>&1 && exit 0
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive

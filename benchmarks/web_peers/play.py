@@ -1,9 +1,11 @@
 """Plays episodes of three pages through another project's environment; runs in a Python of its own.
 
-    python play.py miniwob|browsergym     then one JSON job a line on stdin: {"page": ..., "seeds": [...]}
+    python play.py miniwob|browsergym|browsergym-undelayed
 
-Answers one line a job, {"solved": n}, after a first one, {"ready": true}. What is done to a page is what our
-programs do: the same clicks and keys in the same order, on the elements that the environment itself shows.
+Reads one JSON job a line, {"page": ..., "seeds": [...]}, from stdin, and answers one line a job,
+{"solved": n}, after a first one, {"ready": true}. What is done to a page is what our programs do, in the same
+order, on the elements that the environment itself shows; BrowserGym fills a field at once, as its agents do,
+where the others click into it and type.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 PAGES = ("click-test", "click-checkboxes", "search-engine")
@@ -117,7 +121,9 @@ class MiniWob(Peer):
 
 
 class BrowserGym(Peer):
-    """BrowserGym, with the settings that it comes with."""
+    """BrowserGym, with the settings that it comes with: it waits 0.5 s before each look at a page, and 0.1 s
+    around each step of the browser.
+    """
 
     _utterance = "goal"
 
@@ -130,7 +136,9 @@ class BrowserGym(Peer):
         folder = os.path.join(os.path.dirname(miniwob.__file__), "html", "miniwob")
         os.environ["MINIWOB_URL"] = f"file://{folder}/"
         options = {"executable_path": os.environ["PEER_CHROMIUM"]}
-        return gymnasium.make(f"browsergym/miniwob.{page}", pw_chromium_kwargs=options)
+        return gymnasium.make(f"browsergym/miniwob.{page}", pw_chromium_kwargs=options, **self._delays)
+
+    _delays: Mapping[str, float] = MappingProxyType({})
 
     def _actions(self, seen: Any, step: Step) -> list[Any]:
         from browsergym.utils.obs import flatten_dom_to_str
@@ -150,8 +158,18 @@ class BrowserGym(Peer):
         return str(re.findall(pattern, markup)[step.nth])
 
 
+class BrowserGymUndelayed(BrowserGym):
+    """The same without its delays."""
+
+    _delays = MappingProxyType({"pre_observation_delay": 0.0, "slow_mo": 0})
+
+
 def main() -> None:
-    kinds: dict[str, type[Peer]] = {"miniwob": MiniWob, "browsergym": BrowserGym}
+    kinds: dict[str, type[Peer]] = {
+        "miniwob": MiniWob,
+        "browsergym": BrowserGym,
+        "browsergym-undelayed": BrowserGymUndelayed,
+    }
     peer = kinds[sys.argv[1]]()
     answers = os.fdopen(os.dup(1), "w")  # what the libraries print goes to stderr
     os.dup2(2, 1)

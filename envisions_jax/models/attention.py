@@ -141,7 +141,7 @@ def causal_attention(
     *,
     mask: Bool[Array, "#b t t"],
 ) -> Float[Array, "b t h c"]:
-    """Self-attention of whole rows; `mask` may let no query see a later key (`causal_mask`, `branch_mask`).
+    """Self-attention of whole rows. `mask` (`causal_mask`, `branch_mask`) must let no query see a later key.
 
     A quarter of the queries at a time, beside the keys up to the last of them: what is later in a row is
     never seen, and 3/8 of the scores need not exist (a training step of 4 x 512 tokens on 2 cores: 8 % less

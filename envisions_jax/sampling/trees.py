@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envisions_jax.first_fit import first_fit_decreasing
 from envisions_jax.sampling.shapes import common_prefix
 
 WORTH_SHARING = 8  # tokens; a shorter common beginning only makes trees that are harder to fit into rows
@@ -64,18 +63,38 @@ class TreeBatch:
 
 def pack_trees(trees: Sequence[Tree], row_length: int, rows: int) -> list[TreeBatch]:
     """The trees in batches of `rows` rows, each row as full as may be. A tree never spans rows."""
-    filled = first_fit_decreasing([tree.size for tree in trees], [row_length])
+    filled = _first_fit_decreasing([tree.size for tree in trees], row_length)
     batches = []
     for start in range(0, len(filled), rows):
         tokens, ends, positions = np.zeros((3, rows, row_length), np.int32)
         batch = TreeBatch(tokens, ends, positions, [])
-        for row, (_, members) in enumerate(filled[start : start + rows]):
+        for row, members in enumerate(filled[start : start + rows]):
             at = 0
             for member in members:
                 _lay_out(batch, row, at, trees[member], member)
                 at += trees[member].size
         batches.append(batch)
     return batches
+
+
+def _first_fit_decreasing(sizes: Sequence[int], length: int) -> list[list[int]]:
+    """The pieces of each row, largest first, each in the first row with room for it, or in a new one.
+
+    Raises ValueError for a piece that is longer than a row.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for piece in sorted(range(len(sizes)), key=lambda piece: -sizes[piece]):
+        size = sizes[piece]
+        if size > length:
+            raise ValueError(f"a piece of {size} does not fit into rows of {length}")
+        chosen = next((row for row, free in enumerate(room) if free >= size), len(rows))
+        if chosen == len(rows):
+            rows.append([])
+            room.append(length)
+        rows[chosen].append(piece)
+        room[chosen] -= size
+    return rows
 
 
 def _lay_out(batch: TreeBatch, row: int, start: int, tree: Tree, number: int) -> None:

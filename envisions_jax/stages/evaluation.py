@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from envisions_jax.config import EvalConfig
@@ -12,7 +13,7 @@ from envisions_jax.prompts import Prompts
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run, slots_for
 from envisions_jax.store import EvaluationResult, Shard
-from envs import Environment, Task
+from envs import Environment, Outcome, Task
 
 PromptKind = Literal["zero_shot", "few_shot"]
 BASE = -1  # the "iteration" of the base model
@@ -50,7 +51,8 @@ def evaluate(
             with run.clock.measure(iteration, "evaluate"):
                 texts = [prompts[test] for test in shard]
                 completions = answers(policy, run.prompts, texts, config, shape, slots, advance)
-                results = judge(run.environment, run.prompts, shard, completions, iteration, kind)
+                album = run.workdir.screenshots(iteration, kind)
+                results = judge(run.test_environment, run.prompts, shard, completions, iteration, kind, album)
             run.store.add_evaluations(results, shard=Shard(iteration, stage, number))
             run.clock.save()
     return {
@@ -99,10 +101,15 @@ def judge(
     completions: Sequence[str],
     iteration: int,
     kind: PromptKind,
+    album: Path | None = None,
 ) -> list[EvaluationResult]:
-    """Execute completions and file what came out of them."""
+    """Execute completions and file what came out of them; pictures, if there are any, in folder `album`."""
     programs = [prompts.canonical(prompts.program(completion)) for completion in completions]
-    outcomes = environment.execute([(test.task, text) for test, text in zip(tests, programs, strict=True)])
+    outcomes = list(
+        environment.execute([(test.task, text) for test, text in zip(tests, programs, strict=True)])
+    )
+    if album is not None:
+        _keep_pictures(album, tests, outcomes)
     return [
         EvaluationResult(
             iteration=iteration,
@@ -118,3 +125,11 @@ def judge(
         )
         for test, program, completion, outcome in zip(tests, programs, completions, outcomes, strict=True)
     ]
+
+
+def _keep_pictures(album: Path, tests: Sequence[Test], outcomes: Sequence[Outcome]) -> None:
+    for test, outcome in zip(tests, outcomes, strict=True):
+        name = test.task.id.replace("/", "-")
+        for when, picture in zip(("before", "after"), outcome.pictures, strict=False):  # it may end early
+            album.mkdir(parents=True, exist_ok=True)
+            (album / f"{name}-{when}.png").write_bytes(picture)

@@ -31,6 +31,7 @@ class Run:
     base: Policy
     prompts: Prompts
     environment: Environment
+    test_environment: Environment
     train_tasks: TrainTasks
     test_sets: Mapping[str, Sequence[Task]]
     store: TrajectoryStore

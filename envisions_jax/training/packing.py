@@ -1,8 +1,8 @@
 """Packing: the examples of one optimiser step in rows of fixed length, what they share computed once.
 
 All examples of a kind begin with the same instruction, and those of one task with the same problem. A row is
-therefore a forest of token trees: an example is a path from a root to a leaf, and attention lets a token see
-the path that leads to it, nothing else. So an example trains exactly as if it were alone (tests perturb one
+therefore a forest of token trees: an example is a path down from a root, and attention lets a token see the
+path that leads to it, nothing else. So an example trains exactly as if it were alone (tests perturb one
 and watch the others), and positions are those of its own tokens. The shapes are fixed, so nothing recompiles.
 Worked example, two examples in one row of 8:
 
@@ -28,11 +28,11 @@ from envisions_jax.training.examples import KINDS, Example
 AnyArray = Any
 """NumPy where packed, JAX where trained on."""
 
-PACKING = "shared beginnings"
-"""Name of this way of packing: another one rounds differently, and a training is not continued under it."""
-
 WORTH_SHARING = 8
 """Tokens; a shorter common beginning does not decide which row an example goes to."""
+
+PACKING = f"shared beginnings of {WORTH_SHARING}"
+"""Name of this way of packing: another one rounds differently, and a training is not continued under it."""
 
 
 class Microbatch(NamedTuple):
@@ -150,16 +150,16 @@ def _fill_rows(paths: Sequence[_Path], lengths: Sequence[int]) -> list[_Row]:
     """
     rows: list[_Row] = []
     for path in sorted(paths, key=lambda path: -len(path.tokens)):
-        best, most = None, -1
+        best, most, saved = None, -1, 0
         for row in rows:
             shared = row.shared(path)
             worth = shared if shared >= WORTH_SHARING else 0
             if worth > most and row.has_room(path, shared):
-                best, most = row, worth
+                best, most, saved = row, worth, shared
         if best is None:
             best = _Row(next(length for length in lengths if length >= len(path.tokens)))
             rows.append(best)
-        best.add(path, best.shared(path))
+        best.add(path, saved)
     return rows
 
 

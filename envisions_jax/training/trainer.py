@@ -2,7 +2,7 @@
 
     loss = mean over the examples of a step of (mean over completion tokens of -log π(token | before it))
 
-One optimiser step is `batch_size` examples, packed into as many microbatches of one fixed shape as they
+One optimiser step is `batch_size` examples, packed into as many microbatches of few fixed shapes as they
 need; their gradients are accumulated in float32 and applied once.
 """
 
@@ -61,7 +61,7 @@ class StepStats:
     targets: int
     tokens: int  # of its examples
     places: int  # that they took in rows: what they share is there once
-    padded_tokens: int  # places of the rows
+    row_places: int  # that the rows have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class TrainStats:
     @property
     def fill(self) -> float:
         """Share of the places in packed rows that held a token."""
-        return sum(step.places for step in self.steps) / sum(step.padded_tokens for step in self.steps)
+        return sum(step.places for step in self.steps) / sum(step.row_places for step in self.steps)
 
 
 OnStep = Callable[[StepStats], None]
@@ -189,7 +189,7 @@ class Trainer:
         for name in ("checkpoint_every_steps", "keep"):  # how often is not what
             del settings[name]
         return {
-            "packing": PACKING,
+            "version of packing": PACKING,
             "settings": settings,
             "seed": seed,
             "examples": fingerprint_examples(examples),
@@ -260,5 +260,5 @@ def _step_stats(
         targets=sum(len(example.completion_tokens) for example in batch),
         tokens=sum(example.row_tokens for example in batch),
         places=sum(int((microbatch.ends > 0).sum()) for microbatch in microbatches),
-        padded_tokens=sum(microbatch.tokens.size for microbatch in microbatches),
+        row_places=sum(microbatch.tokens.size for microbatch in microbatches),
     )

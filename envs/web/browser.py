@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from playwright.sync_api import BrowserContext, Dialog, Page, Playwright, Request, Route
+from playwright.sync_api import BrowserContext, Dialog, FloatRect, Page, Playwright, Request, Route
 from playwright.sync_api import Error as PlaywrightError
 
 from envs.web.chromium import ARGUMENTS
@@ -24,6 +24,8 @@ from envs.web.pages import Pages
 # Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it.
 VIEWPORT = (330, 310)
 PARKED = (310, 290)
+_TASK: FloatRect = {"x": 0, "y": 0, "width": 160, "height": 210}
+_UNCOVERED = "#sync-task-cover { display: none !important; }"
 # A spin button covers the middle of a number field in this Chromium, where a click on the field goes.
 _STYLE = "input::-webkit-inner-spin-button, input::-webkit-outer-spin-button { display: none; }"
 _ADD_STYLE = f"""addEventListener("DOMContentLoaded", () => {{
@@ -133,9 +135,9 @@ class Browser:
         return Observation(seen["utterance"], tuple(seen["lines"]), seen["html"])
 
     def screenshot(self) -> bytes:
-        """The page as PNG, 160 x 210 pixels: the task alone."""
+        """The page as PNG, 160 x 210 pixels: the task alone, without the cover that ends an episode."""
         with self._watching():
-            return self._page.screenshot(clip={"x": 0, "y": 0, "width": 160, "height": 210})
+            return self._page.screenshot(clip=_TASK, style=_UNCOVERED)
 
     def act(self, episode: Episode, action: Action) -> None:
         """Does one action and notes what came of it; after the episode's end it does nothing.
@@ -253,9 +255,8 @@ class Browser:
             self._page.close()
             self._page = self._open_page()
         self._name = ""
-        if self._path:  # of the page before: left to itself, Chromium keeps a dozen of them
-            self._page.request_gc()
         self._page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
+        self._page.request_gc()  # of the page before: left to itself, Chromium keeps a dozen of them
         self._path = self._page.evaluate("() => location.pathname")
         self._name, self._used = name, 0
 

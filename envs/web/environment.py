@@ -9,6 +9,7 @@ is run on it from the start to the end without a further look (open loop, as in 
 MiniWoB++'s raw reward is 1. See `envs.web.language` for what a program may say.
 """
 
+import base64
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -120,9 +121,14 @@ class WebEnvironment:
 
         Raises TypeError for anything else than a Task and a text, ValueError for a task that names no page.
         """
-        jobs = (self._playing(*checked_entry(entry)) for entry in programs)
-        for _, answer in self._run(jobs):
-            yield self._outcome(answer)
+        return self._play(programs, screenshots=False)
+
+    def with_screenshots(self) -> "WithScreenshots":
+        """The same environment, whose outcomes have a picture of the page before and after.
+
+        It works as long as this one does; closing it does nothing.
+        """
+        return WithScreenshots(self)
 
     def processes(self) -> list[int]:
         """Process ids of the workers, for monitoring."""
@@ -139,6 +145,11 @@ class WebEnvironment:
     ) -> None:
         self.close()
 
+    def _play(self, programs: Iterable[tuple[Task, str]], screenshots: bool) -> Iterator[Outcome]:
+        jobs = (self._playing(*checked_entry(entry), screenshots) for entry in programs)
+        for _, answer in self._run(jobs):
+            yield self._outcome(answer)
+
     # --- Jobs ------------------------------------------------------------------------------------
 
     def _observing(self, page: str, seed: int) -> Job:
@@ -147,12 +158,12 @@ class WebEnvironment:
             raise ValueError(f"{page}: a seed is a whole number below 2^53, not {seed!r}")
         return Job(page, seed, observe=True)
 
-    def _playing(self, task: Task, program: str) -> Job:
+    def _playing(self, task: Task, program: str, screenshots: bool) -> Job:
         page, seed = task.meta.get("page"), task.meta.get("seed")
         if not isinstance(page, str) or type(seed) is not int:
             raise ValueError(f"task {task.id} is none of the web environment's: it names no page and seed")
         self.pages.path(page)
-        return Job(page, seed, program=program)
+        return Job(page, seed, program=program, screenshots=screenshots)
 
     def _run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
         """Each job with its answer, in order."""
@@ -195,15 +206,39 @@ class WebEnvironment:
         elif status == "over":
             kind = "error"
         value = answer["reward"] if answer["done"] else None
-        return Outcome(kind, value, "\n".join(answer["effects"]), _told(notes), seconds)
+        pictures = tuple(map(base64.b64decode, answer["screenshots"]))
+        return Outcome(kind, value, "\n".join(answer["effects"]), _told(notes), seconds, pictures)
+
+
+class WithScreenshots:
+    """A `WebEnvironment` whose outcomes have pictures. See `WebEnvironment.with_screenshots`."""
+
+    def __init__(self, environment: WebEnvironment) -> None:
+        self._environment = environment
+
+    def execute(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Outcome]:
+        """As `WebEnvironment.execute`."""
+        return self._environment._play(programs, screenshots=True)
+
+    def close(self) -> None:
+        """Nothing: the browsers are the environment's."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
 
 
 def _told(notes: list[str]) -> str:
-    """The notes in one line: of many the first ones, and always the last, which says how it ended."""
+    """The notes in one line: of many the first ones and the last, which may say how the episode ended."""
     if not notes:
         return ""
-    *others, last = notes
-    last = last[: _ERROR_LIMIT - len(_LEFT_OUT)]
+    *others, last = (" ".join(note.split()) for note in notes)
+    if len(last) > _ERROR_LIMIT // 2:
+        last = last[: _ERROR_LIMIT // 2 - 1] + "…"
     room = _ERROR_LIMIT - len(last)
     before = "".join(f"{note}; " for note in others)
     if len(before) > room:

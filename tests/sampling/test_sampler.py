@@ -15,11 +15,17 @@ SHARED = [1, *RNG.integers(3, 250, 9).tolist()]
 PROMPTS = [SHARED + RNG.integers(3, 250, n).tolist() for n in (3, 9, 1, 7, 5, 6, 8, 2, 4)]
 
 
+def logits_after(policy: Policy, tokens: list[int]) -> np.ndarray:
+    """`policy.logits` of one text, computed with padding behind it, which no token sees: one program."""
+    padded = tokens + [0] * (-len(tokens) % 64)
+    return np.asarray(policy.logits(np.asarray([padded]))[0, : len(tokens)])
+
+
 def greedy(policy: Policy, prompt: list[int], new: int) -> list[int]:
     """The most likely continuation by recomputing everything for every token."""
     tokens = list(prompt)
     for _ in range(new):
-        tokens.append(int(np.asarray(policy.logits(np.asarray([tokens]))[0, -1]).argmax()))
+        tokens.append(int(logits_after(policy, tokens)[-1].argmax()))
         if tokens[-1] in policy.eos_ids:
             break
     return tokens[len(prompt) :]
@@ -37,7 +43,7 @@ def test_greedy_decoding_equals_full_forwards(tiny_policy: Policy) -> None:
 def test_cached_log_probs_equal_a_full_forward(tiny_policy: Policy) -> None:
     [[generation]] = tiny_policy.generate([PROMPTS[0]], max_new_tokens=20, seed=3)
     row = PROMPTS[0] + generation.tokens
-    logits = np.asarray(tiny_policy.logits(np.asarray([row]))[0], np.float64)
+    logits = logits_after(tiny_policy, row).astype(np.float64)
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     start = len(PROMPTS[0])
     full = [log_probs[start + n - 1, token] for n, token in enumerate(generation.tokens)]
@@ -128,7 +134,7 @@ def test_first_tokens_follow_the_models_distribution(
 
     from tests.sampling.test_choose import nucleus, softmax
 
-    logits = np.asarray(tiny_policy.logits(np.asarray([PROMPTS[0]]))[0, -1], np.float64)
+    logits = logits_after(tiny_policy, PROMPTS[0])[-1].astype(np.float64)
     expected = softmax(logits / temperature)
     expected = nucleus(expected, top_p) if top_p < 1 else expected
     k = 2_000

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from envisions_jax import Policy
-from tests.sampling.test_sampler import PROMPTS
+from tests.sampling.test_sampler import PROMPTS, logits_after
 
 
 def full_log_probs(policy: Policy, prompt: list[int], completion: list[int]) -> np.ndarray:
-    logits = np.asarray(policy.logits(np.asarray([prompt + completion]))[0], np.float64)
+    logits = logits_after(policy, prompt + completion).astype(np.float64)
     log_probs = logits - logits.max(-1, keepdims=True)
     log_probs -= np.log(np.exp(log_probs).sum(-1, keepdims=True))
     return np.asarray([log_probs[len(prompt) + n - 1, token] for n, token in enumerate(completion)])

@@ -82,6 +82,14 @@ def test_what_all_begin_with_is_there_once_a_row() -> None:
     assert batch.ends[0, :20].tolist() == [28] * 20
 
 
+def test_an_example_goes_where_it_shares_most() -> None:
+    first, second = list(range(10, 26)), list(range(40, 52))
+    long = [Example([*first, 1], [2]), Example([*second, 3, 4], [2])]  # a row each, none is full
+    for shared, row in ((8, 1), (7, 0)):  # fewer than eight do not count: then it is the first with room
+        (batch,) = pack([*long, Example([*second[:shared], 5, 6], [2])], [RowShape(2, 27)])
+        assert [bool((batch.tokens[r] == 6).any()) for r in (0, 1)] == [row == 0, row == 1]
+
+
 def test_a_row_takes_no_more_targets_than_it_has_places() -> None:
     same = [Example([5], [6] * 9 + [2]) for _ in range(4)]
     batches = pack(same, [RowShape(1, 24)])

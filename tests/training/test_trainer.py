@@ -70,11 +70,14 @@ def uninterrupted(tiny_policy: Policy) -> tuple[Any, TrainStats]:
 def test_it_learns_its_examples_and_leaves_the_given_weights_alone(tiny_policy: Policy) -> None:
     before = jax.tree.map(np.array, tiny_policy.params)
     config = dataclasses.replace(interrupted.CONFIG, epochs=12)
-    params, stats = Trainer(tiny_policy, config).train(tiny_policy.params, interrupted.examples())
+    examples = interrupted.examples()
+    params, stats = Trainer(tiny_policy, config).train(tiny_policy.params, [*examples, *examples])
     assert stats.steps[-1].loss < 0.3 * stats.steps[0].loss
     assert equal_bits(before, tiny_policy.params)
     tiny_policy.with_params(params)  # refuses other names and shapes
-    assert 0 < stats.fill <= 1
+    # Each example is there twice: where both are in one step, they are computed once.
+    assert any(step.places < step.tokens for step in stats.steps)
+    assert all(0 < step.places <= step.row_places for step in stats.steps) and 0 < stats.fill <= 1
 
 
 def test_the_same_call_gives_the_same_bits(
@@ -183,7 +186,9 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert equal_bits(params, uninterrupted[0])
 
 
-def test_checkpoints_of_another_training_are_refused(tiny_policy: Policy, tmp_path: Path) -> None:
+def test_checkpoints_of_another_training_are_refused(
+    tiny_policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(Killed):
         interrupted.train(tiny_policy, str(tmp_path), kill_at(3))
     moved = jax.tree.map(lambda p: p * 1.001, tiny_policy.params)
@@ -197,3 +202,6 @@ def test_checkpoints_of_another_training_are_refused(tiny_policy: Policy, tmp_pa
     for name, config, params, examples, seed in others:
         with pytest.raises(CheckpointError, match=f"another training: different {name}"):
             Trainer(tiny_policy, config).train(params, examples, seed, checkpoint_dir=tmp_path)
+    monkeypatch.setattr("envisions_jax.training.trainer.PACKING", "one after the other")
+    with pytest.raises(CheckpointError, match="another training: different version of packing"):
+        interrupted.train(tiny_policy, str(tmp_path), None)

@@ -58,7 +58,7 @@ window.onload = function() { core.startEpisode(); }
 """
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def web() -> Iterator[WebEnvironment]:
     """The environment as users have it, with one browser."""
     with WebEnvironment(workers=1) as environment:
@@ -68,7 +68,7 @@ def web() -> Iterator[WebEnvironment]:
 INSTANCES = [(page, seed) for page in PAPER_TASKS for seed in range(20)]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def seen(web: WebEnvironment) -> dict[str, Task]:
     """The paper's pages with 20 seeds each, by id."""
     return {task.id: task for task in web.tasks(INSTANCES)}
@@ -88,7 +88,7 @@ def strange_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # not longer: one of its pages keeps a processor busy
 def strange(strange_pages: Path) -> Iterator[WebEnvironment]:
     """The environment on the strange pages, with little time for an episode."""
     with WebEnvironment(workers=1, pages=str(strange_pages), time_limit_s=3) as environment:
