@@ -1,8 +1,8 @@
 """SmolLM2-135M teaches itself to write one-line Python programs for generated word problems.
 
 COMMAND: python -m envisions_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
-EXPECT:  23.6 % few-shot; 35.4, 40.3, 37.5 % zero-shot after iterations 1 to 3 (seed 1)
-COST:    18 minutes on 2 CPU cores, 6.6 GiB, no network once the model is cached
+EXPECT:  23.5 % few-shot; 35.5, 41.0, 43.0 % zero-shot after iterations 1 to 3 (seed 0)
+COST:    17 minutes on 2 CPU cores, set-up included, 6.1 GiB, no network once the model is cached
 
 `:tiny` goes through the same stages with a handful of problems in a few minutes.
 """

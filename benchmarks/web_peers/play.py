@@ -138,7 +138,7 @@ class BrowserGym(Peer):
         options = {"executable_path": os.environ["PEER_CHROMIUM"]}
         return gymnasium.make(f"browsergym/miniwob.{page}", pw_chromium_kwargs=options, **self._delays)
 
-    _delays: Mapping[str, float] = MappingProxyType({})
+    _delays: Mapping[str, Any] = MappingProxyType({})
 
     def _actions(self, seen: Any, step: Step) -> list[Any]:
         from browsergym.utils.obs import flatten_dom_to_str
