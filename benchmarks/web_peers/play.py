@@ -64,8 +64,11 @@ class Peer(ABC):
             for action in self._actions(seen, step):
                 seen, reward, done, _, _ = self._environment.step(action)
                 if done:
-                    return bool(reward > 0)
+                    return self._is_solved(reward)
         return False
+
+    def _is_solved(self, reward: float) -> bool:
+        return reward > 0
 
     def close(self) -> None:
         if self._environment is not None:
@@ -131,12 +134,20 @@ class BrowserGym(Peer):
         import browsergym.miniwob  # registers its environments
         import gymnasium
         import miniwob
+        from playwright.sync_api import BrowserType
 
         assert browsergym.miniwob.ALL_MINIWOB_TASKS
         folder = os.path.join(os.path.dirname(miniwob.__file__), "html", "miniwob")
         os.environ["MINIWOB_URL"] = f"file://{folder}/"
-        options = {"executable_path": os.environ["PEER_CHROMIUM"]}
-        return gymnasium.make(f"browsergym/miniwob.{page}", pw_chromium_kwargs=options, **self._delays)
+        # It has a second browser, for a chat window, and starts both with Playwright's own Chromium.
+        launch, executable = BrowserType.launch, os.environ["PEER_CHROMIUM"]
+        patched: Any = BrowserType
+        patched.launch = lambda kind, **options: launch(kind, **{**options, "executable_path": executable})
+        return gymnasium.make(f"browsergym/miniwob.{page}", **self._delays)
+
+    def _is_solved(self, reward: float) -> bool:
+        # Asked of the page: BrowserGym takes a click on a link to "#" for leaving it, and gives nothing.
+        return bool(self._environment.unwrapped.page.evaluate("WOB_RAW_REWARD_GLOBAL > 0"))
 
     _delays: Mapping[str, Any] = MappingProxyType({})
 
