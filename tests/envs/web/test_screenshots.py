@@ -1,9 +1,12 @@
 """Pictures of episodes: the page before and after its program."""
 
 import struct
+from pathlib import Path
 
 import pytest
 
+from envisions_jax.prompts import Prompts
+from envisions_jax.stages.evaluation import Test, judge
 from envs.web.environment import WebEnvironment
 
 pytestmark = pytest.mark.browser
@@ -40,3 +43,16 @@ def test_there_are_none_unless_they_are_asked_for(web: WebEnvironment) -> None:
     with web.with_screenshots() as pictured:
         assert next(iter(pictured.execute([(task, "import os")]))).pictures == ()  # there was no episode
     assert web.task("click-checkboxes", 3) == task, "closing the view closes nothing"
+
+
+def test_an_evaluation_keeps_them_as_files(web: WebEnvironment, tmp_path: Path) -> None:
+    tests = [Test("click-test", web.task("click-test", seed)) for seed in (1, 2)]
+    completions = ["\nagent.click_xpath('//button')", "no program"]
+    pictured, album = web.with_screenshots(), tmp_path / "album"
+    results = judge(pictured, Prompts("web", {}), tests, completions, 0, "zero_shot", album)
+    assert [result.outcome for result in results] == ["correct", "invalid"]
+    assert sorted(path.name for path in album.iterdir()) == [
+        "click-test-1-after.png",
+        "click-test-1-before.png",
+    ]
+    assert all(size(path.read_bytes()) == (160, 210) for path in album.iterdir())
