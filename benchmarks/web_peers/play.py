@@ -130,19 +130,23 @@ class BrowserGym(Peer):
 
     _utterance = "goal"
 
-    def _make(self, page: str) -> Any:
-        import browsergym.miniwob  # registers its environments
-        import gymnasium
-        import miniwob
+    def __init__(self) -> None:
+        super().__init__()
         from playwright.sync_api import BrowserType
 
-        assert browsergym.miniwob.ALL_MINIWOB_TASKS
-        folder = os.path.join(os.path.dirname(miniwob.__file__), "html", "miniwob")
-        os.environ["MINIWOB_URL"] = f"file://{folder}/"
         # It has a second browser, for a chat window, and starts both with Playwright's own Chromium.
         launch, executable = BrowserType.launch, os.environ["PEER_CHROMIUM"]
         patched: Any = BrowserType
         patched.launch = lambda kind, **options: launch(kind, **{**options, "executable_path": executable})
+
+    def _make(self, page: str) -> Any:
+        import browsergym.miniwob  # registers its environments
+        import gymnasium
+        import miniwob
+
+        assert browsergym.miniwob.ALL_MINIWOB_TASKS
+        folder = os.path.join(os.path.dirname(miniwob.__file__), "html", "miniwob")
+        os.environ["MINIWOB_URL"] = f"file://{folder}/"
         return gymnasium.make(f"browsergym/miniwob.{page}", **self._delays)
 
     def _is_solved(self, reward: float) -> bool:

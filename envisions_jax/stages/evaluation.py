@@ -128,8 +128,9 @@ def judge(
 
 
 def _keep_pictures(album: Path, tests: Sequence[Test], outcomes: Sequence[Outcome]) -> None:
+    if any(outcome.pictures for outcome in outcomes):
+        album.mkdir(parents=True, exist_ok=True)
     for test, outcome in zip(tests, outcomes, strict=True):
         name = test.task.id.replace("/", "-")
         for when, picture in zip(("before", "after"), outcome.pictures, strict=False):  # it may end early
-            album.mkdir(parents=True, exist_ok=True)
             (album / f"{name}-{when}.png").write_bytes(picture)

@@ -237,8 +237,9 @@ def _told(notes: list[str]) -> str:
     if not notes:
         return ""
     *others, last = (" ".join(note.split()) for note in notes)
-    if len(last) > _ERROR_LIMIT // 2:
-        last = last[: _ERROR_LIMIT // 2 - 1] + "…"
+    most = _ERROR_LIMIT // 2 if others else _ERROR_LIMIT
+    if len(last) > most:
+        last = last[: most - 1] + "…"
     room = _ERROR_LIMIT - len(last)
     before = "".join(f"{note}; " for note in others)
     if len(before) > room:
