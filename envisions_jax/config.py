@@ -77,6 +77,7 @@ class WebConfig:
 
     observation: Literal["dom", "html"] = "dom"  # the clean form, or the markup as the authors used it
     most_tokens: int = 1024  # of what a page shows; the lines beyond are left out
+    turns: int = 1  # looks at the page in one episode: 1 is the paper's open loop, more a closed one
     success: Literal["one", "above_0.8"] = "one"  # raw reward that counts as solved; the latter: reference
     chromium: str = ""  # the executable to drive; "" finds one
     screenshots: bool = True  # of every test task before and after, in screenshots/ of the work directory

@@ -30,6 +30,7 @@ _NOT_NEGATIVE = (
     *("seed", "tasks.train_size", "tasks.test_size", "tasks.seed", "prompt.shots"),
     *("sampler.slots", "train.weight_decay", "checkpoint.every_steps"),
 )
+_MOST_TURNS = 20  # of an episode, which is played from its beginning for each look
 _POSITIVE = ("sampler.temperature", "train.learning_rate", "train.clip_norm")
 
 
@@ -102,6 +103,7 @@ def _validate_pages(flat: Mapping[str, Any]) -> None:
         _require(size <= most, flat, f"tasks.{split}_size", f"there are {most} seeds of a page")
     _require(not flat["tasks.path"], flat, "tasks.path", "the web's tasks are pages, not files")
     _require(flat["web.most_tokens"] >= 50, flat, "web.most_tokens", "must be at least 50")
+    _require(1 <= flat["web.turns"] <= _MOST_TURNS, flat, "web.turns", f"must be from 1 to {_MOST_TURNS}")
 
 
 def _check_data_set(flat: Mapping[str, Any], key: str, name: str) -> None:

@@ -103,7 +103,7 @@ def evaluate_sets(
 ) -> dict[str, dict[str, object]]:
     """Accuracy and counts of outcomes by test set."""
     from envisions_jax.metrics import accuracy
-    from envisions_jax.stages.evaluation import BASE, PromptKind, Test, answers, judge
+    from envisions_jax.stages.evaluation import BASE, Exam, PromptKind, Test, answers, judge
     from envisions_jax.stages.run import check_lengths, slots_for
 
     tests = [Test(name, task) for name, tasks in domain.test_sets.items() for task in tasks]
@@ -111,11 +111,16 @@ def evaluate_sets(
     reporter = Reporter(bars=config.progress)
     report: dict[str, dict[str, object]] = {}
     kind: PromptKind = "few_shot" if shots else "zero_shot"
-    texts = [domain.prompts.explore(test.task, shots=shots) for test in tests]
-    shape = policy.plan_stage(texts, config.eval.max_new_tokens)
-    slots = slots_for(config, len(tests) * config.eval.beams)
-    with reporter.stage("evaluate", len(tests)) as advance:
-        completions = answers(policy, domain.prompts, texts, config.eval, shape, slots, advance)
+    tasks = [test.task for test in tests]
+    exam = Exam(
+        prompts=domain.prompts,
+        shots=shots,
+        closed_loop=domain.closed_loop,
+        config=config.eval,
+        slots=slots_for(config, len(tests) * config.eval.beams),
+    ).planned(policy, tasks)
+    with reporter.stage("evaluate", exam.turns * len(tests)) as advance:
+        completions = answers(policy, exam, tasks, advance)
     results = judge(domain.environment, domain.prompts, tests, completions, BASE, kind)
     for name in domain.test_sets:
         outcomes = [result.outcome for result in results if result.test_set == name]

@@ -5,7 +5,7 @@ before stays in the training set, but is not tried again.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +14,8 @@ from envisions_jax.tokenizer import Tokenizer
 from envs import Task
 from envs.web.demonstrations import DEMONSTRATIONS
 from envs.web.environment import WebEnvironment
+from envs.web.episodes import Observation
+from envs.web.language import NEXT_TURN, ProgramError, read_program, split_turns
 from envs.web.pages import TEST_SEEDS, training_seeds
 
 
@@ -72,21 +74,65 @@ class WebPages:
             for one, task in zip(shown, seen, strict=True)
         }
 
+    def go_on(self, programs: Sequence[tuple[Task, str]]) -> list[Task | None]:
+        """Each task as it stands after a program: what was done so far, and the page as it is then.
+
+        None where there is no next turn: the episode is over, or the program's last turn does nothing.
+        """
+        seen = self._environment.look(programs)
+        return [
+            self._standing(task, program, now)
+            if now is not None and _acts(split_turns(program)[-1])
+            else None
+            for (task, program), now in zip(programs, seen, strict=True)
+        ]
+
+    def _standing(self, task: Task, program: str, now: Observation) -> Task:
+        done = [line for line in program.split("\n") if line.strip() not in ("", NEXT_TURN)]
+        shown = self._most_lines(
+            len(done), lambda count: _last_lines(done, count), most_tokens=self._most_tokens // 2
+        )
+        head = [now.utterance, "Done so far:", *_last_lines(done, shown), "The page now:"]
+        return replace(task, question=self._fit(head, self._environment.page(now).split("\n")))
+
     def _fitting(self, task: Task) -> Task:
         """With as many whole lines of its page as fit into the tokens allowed; the utterance always."""
-        lines = task.question.split("\n")
+        utterance, *page = task.question.split("\n")
+        return replace(task, question=self._fit([utterance], page))
 
-        def with_lines(count: int) -> str:
-            rest = len(lines) - count
-            return "\n".join([*lines[:count], f"… {rest} more lines"] if rest else lines)
+    def _fit(self, head: Sequence[str], page: Sequence[str]) -> str:
+        """All of `head`, and as many first lines of `page` as the tokens allow."""
+        count = self._most_lines(
+            len(page), lambda count: [*head, *_first_lines(page, count)], most_tokens=self._most_tokens
+        )
+        return "\n".join([*head, *_first_lines(page, count)])
 
-        def is_too_long(count: int) -> bool:
-            return len(self._tokenizer.encode(with_lines(count), bos=False)) > self._most_tokens
+    def _most_lines(self, count: int, shown: Callable[[int], list[str]], most_tokens: int) -> int:
+        """The most lines, of `count`, that may be shown; as text they are `shown` of their number."""
 
-        if not is_too_long(len(lines)):
-            return task
-        most = bisect_left(range(1, len(lines)), True, key=is_too_long)  # of lines below the utterance
-        return replace(task, question=with_lines(max(1, most)))
+        def is_too_long(lines: int) -> bool:
+            return len(self._tokenizer.encode("\n".join(shown(lines)), bos=False)) > most_tokens
+
+        return (
+            count if not is_too_long(count) else max(0, bisect_left(range(count), True, key=is_too_long) - 1)
+        )
+
+
+def _first_lines(lines: Sequence[str], count: int) -> list[str]:
+    rest = len(lines) - count
+    return [*lines[:count], f"… {rest} more lines"] if rest else list(lines)
+
+
+def _last_lines(lines: Sequence[str], count: int) -> list[str]:
+    rest = len(lines) - count
+    return [f"… {rest} earlier lines", *lines[rest:]] if rest else list(lines)
+
+
+def _acts(turn: str) -> bool:
+    try:
+        return bool(read_program(turn))
+    except ProgramError:
+        return False
 
 
 class WebTasks:

@@ -6,11 +6,12 @@ the same candidates with the same log-probs. The environment works on one shard 
 sampled.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from envisions_jax.progress import Advance
 from envisions_jax.sampling.results import Generation
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run, slots_for
+from envisions_jax.stages.turns import ClosedLoop, Turn, completion_of, play
 from envisions_jax.store import Shard, Trajectory
 from envisions_jax.store.records import Stage
 from envs import Outcome, Task
@@ -33,7 +35,7 @@ class Request:
     name: str  # of its random stream
     count: int
     first_k: int = 0
-    parent: str | None = None  # the exploration that is refined
+    attempt: Trajectory | None = None  # the exploration that is refined
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +44,15 @@ class Candidate:
 
     request: Request
     k: int
-    generation: Generation
+    turns: Sequence[Turn[Generation]]
+    completion: str
     program: str
     self_reward: float
+
+    @property
+    def generations(self) -> list[Generation]:
+        """What was sampled, turn by turn."""
+        return [turn.said for turn in self.turns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +63,7 @@ class Sampling:
     iteration: int
     stage: Stage
     policy: Policy
+    prompts: Sequence[str]  # of all shards
     shape: StageShape
     slots: int
     advance: Advance
@@ -76,11 +85,11 @@ def refine(run: Run, iteration: int, policy: Policy) -> None:
     requests = [
         Request(
             task=tasks[exploration.task_id],
-            prompt=run.refinement_prompt(tasks[exploration.task_id], exploration),
+            prompt=_prompt(run, iteration, tasks[exploration.task_id], exploration),
             name=f"{iteration}/refine/{exploration.task_id}/{exploration.k}",
             count=1,
             first_k=exploration.k,
-            parent=exploration.id,
+            attempt=exploration,
         )
         for exploration in run.store.trajectories(iteration, "explore", tokens=False)
     ]
@@ -91,6 +100,10 @@ def refine(run: Run, iteration: int, policy: Policy) -> None:
 def task_prompt(run: Run, iteration: int, task: Task) -> str:
     """The prompt x of a task, as the policy of `iteration` sees it."""
     return run.prompts.explore(task, shots=run.shots(iteration))
+
+
+def _prompt(run: Run, iteration: int, task: Task, attempt: Trajectory | None) -> str:
+    return task_prompt(run, iteration, task) if attempt is None else run.refinement_prompt(task, attempt)
 
 
 def self_reward(log_probs: np.ndarray, text: str) -> float:
@@ -110,14 +123,16 @@ def _sample_stage(
         return
     shards = [requests[start : start + shard_size] for start in range(0, len(requests), shard_size)]
     finished = run.store.done_shards(iteration, stage)
-    total = sum(request.count for request in requests)
-    done = sum(request.count for number in finished for request in shards[number])
+    turns = 1 if run.closed_loop is None else run.closed_loop.turns
+    total = turns * sum(request.count for request in requests)
+    done = turns * sum(request.count for number in finished for request in shards[number])
     # One shape and one number of slots for all shards, the last and shorter one too: nothing compiles twice.
-    shape = policy.plan_stage([request.prompt for request in requests], run.config.sampler.max_new_tokens)
+    prompts = [request.prompt for request in requests]
+    shape = policy.plan_stage(prompts, run.config.sampler.max_new_tokens)
     slots = slots_for(run.config, sum(request.count for request in shards[0]))
     name = f"{stage} {iteration}"
     with run.reporter.stage(name, total, done) as advance, ThreadPoolExecutor(1) as executor:
-        sampling = Sampling(run, iteration, stage, policy, shape, slots, advance)
+        sampling = Sampling(run, iteration, stage, policy, prompts, shape, slots, advance)
         executing: Future[None] | None = None
         for number, shard in enumerate(shards):
             if number in finished:
@@ -132,53 +147,100 @@ def _sample_stage(
 
 
 def _candidates(sampling: Sampling, shard: Sequence[Request]) -> list[Candidate]:
-    """Sample a shard, and reward what was sampled."""
+    """Sample a shard, turn by turn, and reward what was sampled."""
+    run = sampling.run
+    flat = _generate(sampling, shard, sampling.shape)
+    requests = [request for request in shard for _ in range(request.count)]
+    numbers = [request.first_k + k for request in shard for k in range(request.count)]
+    first = [Turn(request.task, generation) for request, generation in zip(requests, flat, strict=True)]
+    if run.closed_loop is None:
+        played = [[turn] for turn in first]
+    else:
+        played = _play(sampling, run.closed_loop, requests, numbers, first)
+    completions = [completion_of(turns, run.prompts) for turns in played]
+    programs = [run.prompts.canonical(run.prompts.program(completion)) for completion in completions]
+    rewards = _self_rewards(sampling, played, completions)
+    fields = zip(requests, numbers, played, completions, programs, rewards, strict=True)
+    return [Candidate(*values) for values in fields]
+
+
+def _generate(sampling: Sampling, requests: Sequence[Request], shape: StageShape) -> list[Generation]:
+    """What is sampled for requests of equal count, one after the other."""
     run, settings = sampling.run, sampling.run.config.sampler
     with run.clock.measure(sampling.iteration, "generate"):
         generations = sampling.policy.generate(
-            [request.prompt for request in shard],
-            k=shard[0].count,
+            [request.prompt for request in requests],
+            k=requests[0].count,
             temperature=settings.temperature,
             top_p=settings.top_p,
             max_new_tokens=settings.max_new_tokens,
             stop=run.prompts.stop,
             seed=run.config.seed,
-            ids=[request.name for request in shard],
+            ids=[request.name for request in requests],
             slots=sampling.slots,
-            shape=sampling.shape,
+            shape=shape,
             progress=sampling.advance,
         )
-    requests = [request for request in shard for _ in range(request.count)]
-    flat = [generation for group in generations for generation in group]
-    numbers = [request.first_k + k for request in shard for k in range(request.count)]
-    programs = [run.prompts.canonical(run.prompts.program(generation.text)) for generation in flat]
-    rewards = _self_rewards(sampling, requests, flat)
-    return [Candidate(*fields) for fields in zip(requests, numbers, flat, programs, rewards, strict=True)]
+    return [generation for group in generations for generation in group]
+
+
+def _play(
+    sampling: Sampling,
+    loop: ClosedLoop,
+    requests: Sequence[Request],
+    numbers: Sequence[int],
+    first: Sequence[Turn[Generation]],
+) -> list[list[Turn[Generation]]]:
+    """The further turns of a shard's candidates, each on its own from its first turn on."""
+
+    def say(number: int, indices: Sequence[int], tasks: Sequence[Task]) -> list[Generation]:
+        asked = [
+            replace(
+                requests[index],
+                prompt=_prompt(sampling.run, sampling.iteration, task, requests[index].attempt),
+                name=f"{requests[index].name}/{numbers[index]}/turn {number}",
+                count=1,
+            )
+            for index, task in zip(indices, tasks, strict=True)
+        ]
+        # With all prompts of the stage, so that the shape differs from the stage's, and between shards, only
+        # where a longer page makes it. It depends on the shard alone: a resumed run has the same.
+        everything = [*sampling.prompts, *(request.prompt for request in asked)]
+        limit = sampling.run.config.sampler.max_new_tokens
+        return _generate(sampling, asked, sampling.policy.plan_stage(everything, limit))
+
+    played = play(loop, sampling.run.prompts, first, say)
+    sampling.advance(sum(loop.turns - len(turns) for turns in played))  # what was over earlier
+    return played
 
 
 def _self_rewards(
-    sampling: Sampling, requests: Sequence[Request], generations: Sequence[Generation]
+    sampling: Sampling, played: Sequence[Sequence[Turn[Generation]]], completions: Sequence[str]
 ) -> list[float]:
-    """r(a) of each candidate under its task's prompt.
+    """r(a) of each candidate under the task prompt of each of its turns.
 
     For explorations the sampler's own log-probs are just that. Refinements were sampled under another prompt
     and are scored anew, each task's prompt computed once for all of its candidates.
     """
-    log_probs = [generation.log_probs for generation in generations]
+    turns = [turn for own in played for turn in own]
+    log_probs = [turn.said.log_probs for turn in turns]
     if sampling.stage == "refine" and sampling.run.config.loop.self_reward == "task_prompt":
         members: dict[str, list[int]] = {}
-        for index, request in enumerate(requests):
-            members.setdefault(request.task.id, []).append(index)
-        tasks = [requests[group[0]].task for group in members.values()]
+        for index, turn in enumerate(turns):
+            prompt = task_prompt(sampling.run, sampling.iteration, turn.task)
+            members.setdefault(prompt, []).append(index)
         with sampling.run.clock.measure(sampling.iteration, "score"):
             scores = sampling.policy.score(
-                [task_prompt(sampling.run, sampling.iteration, task) for task in tasks],
-                [[generations[index].tokens for index in group] for group in members.values()],
+                list(members), [[turns[index].said.tokens for index in group] for group in members.values()]
             )
         for group, scored in zip(members.values(), scores, strict=True):
             for index, candidate in zip(group, scored, strict=True):
                 log_probs[index] = candidate
-    return [self_reward(scored, g.text) for scored, g in zip(log_probs, generations, strict=True)]
+    of_turns = iter(log_probs)
+    return [
+        self_reward(np.concatenate(list(itertools.islice(of_turns, len(own)))), completion)
+        for own, completion in zip(played, completions, strict=True)
+    ]
 
 
 def _execute(run: Run, shard: Shard, candidates: Sequence[Candidate]) -> None:
@@ -198,22 +260,23 @@ def _execute(run: Run, shard: Shard, candidates: Sequence[Candidate]) -> None:
 
 
 def _trajectory(run: Run, shard: Shard, candidate: Candidate, outcome: Outcome) -> Trajectory:
-    generation, request = candidate.generation, candidate.request
+    request, generations = candidate.request, candidate.generations
+    log_probs = np.concatenate([generation.log_probs for generation in generations])
     return Trajectory(
         iteration=shard.iteration,
         stage=shard.stage,  # type: ignore[arg-type]
         task_id=request.task.id,
         k=candidate.k,
         text=candidate.program,
-        completion=generation.text,
-        tokens=generation.tokens,
+        completion=candidate.completion,
+        tokens=[token for generation in generations for token in generation.tokens],
         outcome=outcome.kind,
         value=outcome.value,
         error=outcome.error,
         output=outcome.output,
         self_reward=candidate.self_reward,
-        log_prob_sum=math.fsum(generation.log_probs.tolist()),
-        finish_reason=generation.finish_reason,
+        log_prob_sum=math.fsum(log_probs.tolist()),
+        finish_reason=generations[-1].finish_reason,
         seed=run.config.seed,
-        parent=request.parent,
+        parent=None if request.attempt is None else request.attempt.id,
     )

@@ -1,7 +1,7 @@
 """Step 9: one deterministic answer of a policy to each test task."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +10,10 @@ from envisions_jax.metrics import accuracy
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Advance
 from envisions_jax.prompts import Prompts
+from envisions_jax.sampling.results import Beam, Generation
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run, slots_for
+from envisions_jax.stages.turns import ClosedLoop, Turn, completion_of, play
 from envisions_jax.store import EvaluationResult, Shard
 from envs import Environment, Outcome, Task
 
@@ -27,6 +29,32 @@ class Test:
     task: Task
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exam:
+    """What all answers of one evaluation have in common. `shape` is planned from all of its prompts."""
+
+    prompts: Prompts
+    shots: int
+    closed_loop: ClosedLoop | None
+    config: EvalConfig
+    slots: int
+    first: tuple[str, ...] = ()  # the prompts of the first turn
+    shape: StageShape | None = None
+
+    @property
+    def turns(self) -> int:
+        return 1 if self.closed_loop is None else self.closed_loop.turns
+
+    def prompt(self, task: Task) -> str:
+        return self.prompts.explore(task, shots=self.shots)
+
+    def planned(self, policy: Policy, tasks: Sequence[Task]) -> "Exam":
+        """With a shape that holds the prompts of `tasks` too; one that held them already stays the same."""
+        everything = (*self.first, *map(self.prompt, tasks))
+        shape = policy.plan_stage(everything, self.config.max_new_tokens)
+        return replace(self, first=self.first or everything, shape=shape)
+
+
 def evaluate(
     run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_shot"
 ) -> Mapping[str, float | None]:
@@ -40,17 +68,21 @@ def evaluate(
     finished = run.store.done_shards(iteration, stage)
     shards = [tests[start : start + config.shard_tasks] for start in range(0, len(tests), config.shard_tasks)]
     done = sum(len(shards[number]) for number in finished)
-    prompts = {test: run.prompts.explore(test.task, shots=shots) for test in tests}
-    shape = policy.plan_stage(list(prompts.values()), config.max_new_tokens)
-    slots = slots_for(run.config, len(shards[0]) * config.beams)
+    exam = Exam(
+        prompts=run.prompts,
+        shots=shots,
+        closed_loop=run.closed_loop,
+        config=config,
+        slots=slots_for(run.config, len(shards[0]) * config.beams),
+    ).planned(policy, [test.task for test in tests])
     who = "base" if iteration == BASE else str(iteration)
-    with run.reporter.stage(f"evaluate {who} {kind.replace('_', '-')}", len(tests), done) as advance:
+    name = f"evaluate {who} {kind.replace('_', '-')}"
+    with run.reporter.stage(name, exam.turns * len(tests), exam.turns * done) as advance:
         for number, shard in enumerate(shards):
             if number in finished:
                 continue
             with run.clock.measure(iteration, "evaluate"):
-                texts = [prompts[test] for test in shard]
-                completions = answers(policy, run.prompts, texts, config, shape, slots, advance)
+                completions = answers(policy, exam, [test.task for test in shard], advance)
                 album = run.workdir.screenshots(iteration, kind)
                 results = judge(run.test_environment, run.prompts, shard, completions, iteration, kind, album)
             run.store.add_evaluations(results, shard=Shard(iteration, stage, number))
@@ -61,37 +93,44 @@ def evaluate(
     }
 
 
-def answers(
-    policy: Policy,
-    prompts: Prompts,
-    texts: Sequence[str],
-    config: EvalConfig,
-    shape: StageShape,
-    slots: int,
-    advance: Advance,
-) -> list[str]:
-    """Completions of prompts by beam search, or greedily with one beam."""
+def answers(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) -> list[str]:
+    """Completions of some of the exam's tasks, turn by turn."""
+    first = [Turn(task, said) for task, said in zip(tasks, _say(policy, exam, tasks, advance), strict=True)]
+    if exam.closed_loop is None:
+        return [turn.said.text for turn in first]
+
+    def say(number: int, indices: Sequence[int], seen: Sequence[Task]) -> list[Generation | Beam]:
+        return _say(policy, exam.planned(policy, seen), seen, advance)
+
+    played = play(exam.closed_loop, exam.prompts, first, say)
+    advance(sum(exam.turns - len(turns) for turns in played))  # what was over earlier
+    return [completion_of(turns, exam.prompts) for turns in played]
+
+
+def _say(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) -> list[Generation | Beam]:
+    """One turn, by beam search, or greedily with one beam."""
+    texts, config = [exam.prompt(task) for task in tasks], exam.config
     if config.beams == 1:
         sampled = policy.generate(
             texts,
             temperature=0.0,
             max_new_tokens=config.max_new_tokens,
-            stop=prompts.stop,
-            slots=slots,
-            shape=shape,
+            stop=exam.prompts.stop,
+            slots=exam.slots,
+            shape=exam.shape,
             progress=advance,
         )
-        return [candidates[0].text for candidates in sampled]
+        return [candidates[0] for candidates in sampled]
     found = policy.beam_search(
         texts,
         beams=config.beams,
         max_new_tokens=config.max_new_tokens,
-        stop=prompts.stop,
-        slots=slots,
-        shape=shape,
+        stop=exam.prompts.stop,
+        slots=exam.slots,
+        shape=exam.shape,
         progress=advance,
     )
-    return [candidates[0].text for candidates in found]
+    return [candidates[0] for candidates in found]
 
 
 def judge(

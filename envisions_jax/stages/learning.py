@@ -7,8 +7,9 @@ from typing import Any
 from envisions_jax.command_line import RunError
 from envisions_jax.memory import return_free_memory
 from envisions_jax.policy import Policy
-from envisions_jax.selection import Selection, keep, select, verdict_budget
+from envisions_jax.selection import L1Example, L2Example, Selection, keep, select, verdict_budget
 from envisions_jax.stages.run import Run, fold
+from envisions_jax.stages.turns import parted
 from envisions_jax.training import (
     Example,
     StepStats,
@@ -38,21 +39,23 @@ def select_examples(run: Run, iteration: int) -> Selection:
 
 
 def training_examples(run: Run, iteration: int, chosen: Selection) -> list[Example]:
-    """Tokens of L1, (x, a+), and of L2, (x with a-, a+): equations 4 and 6. Prompts are zero-shot."""
+    """Tokens of L1, (x, a+), and of L2, (x with a-, a+): equations 4 and 6. Prompts are zero-shot.
+
+    In a closed loop every turn of a+ is an example, under what was seen at it.
+    """
     tasks = {task.id: task for task in run.train_tasks.known(iteration)}
+    pairs: list[L1Example | L2Example] = [*chosen.l1, *chosen.l2]
+    turns = parted(run.closed_loop, [(tasks[pair.task_id], pair.positive.text) for pair in pairs])
+    of_l1, of_l2 = turns[: len(chosen.l1)], turns[len(chosen.l1) :]
     first = [
-        _example(run, tasks[e.task_id], run.prompts.explore(tasks[e.task_id], shots=0), e.positive.text, "L1")
-        for e in chosen.l1
+        _example(run, task, run.prompts.explore(task, shots=0), program, "L1")
+        for own in of_l1
+        for task, program in own
     ]
     second = [
-        _example(
-            run,
-            tasks[e.task_id],
-            run.refinement_prompt(tasks[e.task_id], e.negative),
-            e.positive.text,
-            "L2",
-        )
-        for e in chosen.l2
+        _example(run, task, run.refinement_prompt(task, pair.negative), program, "L2")
+        for pair, own in zip(chosen.l2, of_l2, strict=True)
+        for task, program in own
     ]
     return first + second
 

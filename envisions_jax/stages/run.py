@@ -12,6 +12,7 @@ from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
 from envisions_jax.sampling.sampler import DEFAULT_SLOTS
+from envisions_jax.stages.turns import ClosedLoop
 from envisions_jax.store import Trajectory, TrajectoryStore
 from envisions_jax.tokenizer import Tokenizer
 from envisions_jax.train_tasks import TrainTasks
@@ -32,6 +33,7 @@ class Run:
     prompts: Prompts
     environment: Environment
     test_environment: Environment
+    closed_loop: ClosedLoop | None  # None: a candidate is one program, written at the first look
     train_tasks: TrainTasks
     test_sets: Mapping[str, Sequence[Task]]
     store: TrajectoryStore
@@ -115,17 +117,24 @@ def check_lengths(
     if context > limit:
         raise ConfigError(f"model.context={context}: the model was made for {limit} tokens at most")
     tokenizer, new = tokenizer_of(policy), config.sampler.max_new_tokens
+
+    def growth(task: Task) -> int:
+        """Tokens that a question may grow by in later turns."""
+        if config.env.name != "web" or config.web.turns == 1:
+            return 0
+        return max(0, config.web.most_tokens - len(tokenizer.encode(task.question, bos=False)))
+
     for task in train:
         few_shot = len(tokenizer.encode(prompts.explore(task, shots=config.prompt.shots)))
-        _check_fits(few_shot + new, task, "sampler.max_new_tokens", new, context)
+        _check_fits(few_shot + growth(task) + new, task, "sampler.max_new_tokens", new, context)
         if config.loop.refine:
             empty = len(tokenizer.encode(prompts.refine(task, prompts.program(""))))
             empty += (ERROR_TOKENS + _ERROR_WORDS) * config.prompt.errors
-            _check_fits(empty + 2 * new, task, "sampler.max_new_tokens", new, context)
+            _check_fits(empty + growth(task) + 2 * new, task, "sampler.max_new_tokens", new, context)
     new = config.eval.max_new_tokens
     for task in tests:
         prompt = len(tokenizer.encode(prompts.explore(task, shots=test_shots)))
-        _check_fits(prompt + new, task, "eval.max_new_tokens", new, context)
+        _check_fits(prompt + growth(task) + new, task, "eval.max_new_tokens", new, context)
 
 
 def _check_fits(tokens: int, task: Task, key: str, value: int, context: int) -> None:

@@ -6,13 +6,14 @@
 
 A task is a page and an integer seed, which give the same utterance and the same page always, and its program
 is run on it from the start to the end without a further look (open loop, as in the paper). It is right if
-MiniWoB++'s raw reward is 1. See `envs.web.language` for what a program may say.
+MiniWoB++'s raw reward is 1. For a closed loop, `look` says what the page shows after a program. See
+`envs.web.language` for what a program may say.
 """
 
 import base64
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -123,6 +124,17 @@ class WebEnvironment:
         """
         return self._play(programs, screenshots=False)
 
+    def look(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Observation | None]:
+        """What the page shows after each program, in order: None if its episode is over, or it is no program.
+
+        The episode is played from its beginning, which gives the same page always. Raises as `execute` does.
+        """
+        entries = (checked_entry(entry) for entry in programs)
+        jobs = (replace(self._playing(task, program, False), observe=True) for task, program in entries)
+        for _, answer in self._run(jobs):
+            ended = answer["status"] != "done" or answer["done"]
+            yield None if ended else Observation(**answer["observation"])
+
     def with_screenshots(self) -> "WithScreenshots":
         """The same environment, whose outcomes have a picture of the page before and after.
 
@@ -186,8 +198,12 @@ class WebEnvironment:
 
     def question(self, seen: Observation) -> str:
         """What a page shows as text: the utterance and, below it, the page."""
+        return f"{seen.utterance}\n{self.page(seen)}"
+
+    def page(self, seen: Observation) -> str:
+        """What a page shows as text, without the utterance."""
         lines = seen.lines if self._observation == "dom" else seen.html.split("\n")
-        return f"{seen.utterance}\n{_cut(lines, self._most_characters)}"
+        return _cut(lines, self._most_characters)
 
     def _outcome(self, answer: dict[str, Any]) -> Outcome:
         status, seconds = answer["status"], answer["seconds"]

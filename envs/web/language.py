@@ -10,13 +10,16 @@ their programs are Python that is `exec`-ed):
 
 An argument is a string or number literal, a loop's name, an f-string of such names, or strings joined by `+`.
 Comments, blank lines and a fenced block around the program are fine. There is nothing else.
+
+The comment `# look again` on a line of its own parts the turns of a closed loop: what follows it was written
+with a new view of the page. To the page the whole is one program.
 """
 
 import ast
 import difflib
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
@@ -41,6 +44,8 @@ MOST_ARGUMENT = 2_000  # characters of one argument: a browser types about 800 a
 MOST_ACTIONS = 200
 MOST_ROUNDS = 1_000  # rounds of all loops together
 _MOST_SHOWN = 100  # characters of an argument, where an action is told of
+
+NEXT_TURN = "# look again"
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
@@ -83,6 +88,29 @@ def read_program(text: str) -> list[Action]:
     if not actions:
         raise ProgramError("there is no action in it, such as agent.click_xpath(…)")
     return actions
+
+
+def join_turns(turns: Sequence[str]) -> str:
+    """The program that does what is done in each turn, one after the other.
+
+    A mark that a turn has in itself is dropped: nobody looked there.
+
+    >>> join_turns(["agent.press('tab')", "# look again\\nagent.type('a')"])
+    "agent.press('tab')\\n# look again\\nagent.type('a')"
+    """
+    own = ([line for line in turn.split("\n") if line.strip() != NEXT_TURN] for turn in turns)
+    return f"\n{NEXT_TURN}\n".join("\n".join(lines).strip() for lines in own)
+
+
+def split_turns(program: str) -> list[str]:
+    """The turns of a program, one if it has no mark. Undoes `join_turns`."""
+    turns: list[list[str]] = [[]]
+    for line in program.split("\n"):
+        if line.strip() == NEXT_TURN:
+            turns.append([])
+        else:
+            turns[-1].append(line)
+    return ["\n".join(lines) for lines in turns]
 
 
 def _parse(body: str) -> list[ast.stmt]:
