@@ -129,6 +129,8 @@ BAD_ON_THE_WEB = [
     ("prompt.shots", 2, "one demonstration of each page"),
     ("prompt.style", "pal", "does not go with env.name='web'"),
     ("web.most_tokens", 10, "at least 50"),
+    ("web.turns", 0, "from 1 to 20"),
+    ("web.turns", 21, "from 1 to 20"),
 ]
 
 

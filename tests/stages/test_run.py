@@ -62,6 +62,24 @@ def test_room_for_what_became_of_a_candidate_is_kept() -> None:
         check_lengths(config, POLICY, PROMPTS, [TASK], [], 0)
 
 
+def test_a_question_may_grow_in_later_turns_of_a_closed_loop() -> None:
+    assert POLICY.tokenizer is not None
+    prompts, most = Prompts("web", {}), 60
+    needed = len(POLICY.tokenizer.encode(prompts.refine(TASK, prompts.program("")))) + 2 * 10
+    question = len(POLICY.tokenizer.encode(TASK.question, bos=False))
+    settings = {"env.name": "web", "prompt.style": "web", "prompt.shots": 0, "web.most_tokens": most}
+    settings |= {"sampler.max_new_tokens": 10, "eval.max_new_tokens": 1}
+
+    def check(context: int, turns: int) -> None:
+        config = with_values(Config(), {**settings, "model.context": context, "web.turns": turns})
+        check_lengths(config, POLICY, prompts, [TASK], [TASK], 0)
+
+    check(needed, turns=1)
+    check(needed + most - question, turns=2)
+    with pytest.raises(ConfigError, match="needs"):
+        check(needed + most - question - 1, turns=2)
+
+
 def test_a_model_without_an_end_of_sequence_is_refused() -> None:
     with pytest.raises(ConfigError, match="no end-of-sequence token"):
         check_ending(tiny_policy(vocab_size=100, eos_token_ids=()))
