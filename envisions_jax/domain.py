@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import envs
 from envisions_jax.config import Config
 from envisions_jax.prompts import Prompts
-from envisions_jax.stages.turns import ClosedLoop
+from envisions_jax.stages.turns import Interaction
 from envisions_jax.task_sets import GivenTasks
 from envisions_jax.tokenizer import Tokenizer
 from envisions_jax.train_tasks import SameTasks, TrainTasks, WebPages, WebTasks
@@ -22,7 +22,7 @@ class Domain:
 
     environment: envs.Environment
     test_environment: envs.Environment  # the same one, which may keep more of what it saw
-    closed_loop: ClosedLoop | None
+    interaction: Interaction
     prompts: Prompts
     train_tasks: TrainTasks
     test_sets: Mapping[str, Sequence[Task]]
@@ -47,7 +47,7 @@ def open_domain(config: Config, given: GivenTasks, tokenizer: Tokenizer) -> Iter
         sandbox=settings.sandbox,
     ) as environment:
         prompts = Prompts(config.prompt.style)
-        yield Domain(environment, environment, None, prompts, SameTasks(given.train), given.tests)
+        yield Domain(environment, environment, Interaction(), prompts, SameTasks(given.train), given.tests)
 
 
 def _open_browsers(config: Config) -> WebEnvironment:
@@ -66,7 +66,7 @@ def _web(config: Config, browsers: WebEnvironment, tokenizer: Tokenizer) -> Doma
     return Domain(
         environment=browsers,
         test_environment=browsers.with_screenshots() if config.web.screenshots else browsers,
-        closed_loop=ClosedLoop(config.web.turns, web.go_on) if config.web.turns > 1 else None,
+        interaction=Interaction(config.web.turns, web.go_on),
         prompts=Prompts(config.prompt.style, web.demonstrations([*train, *test])),
         train_tasks=WebTasks(web, train, config.tasks.train_size or SEEDS_PER_ITERATION),
         test_sets=web.test_sets(test, config.tasks.test_size),

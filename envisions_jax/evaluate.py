@@ -115,11 +115,11 @@ def evaluate_sets(
     exam = Exam(
         prompts=domain.prompts,
         shots=shots,
-        closed_loop=domain.closed_loop,
+        interaction=domain.interaction,
         config=config.eval,
         slots=slots_for(config, len(tests) * config.eval.beams),
     ).planned(policy, tasks)
-    with reporter.stage("evaluate", exam.turns * len(tests)) as advance:
+    with reporter.stage("evaluate", exam.interaction.turns * len(tests)) as advance:
         completions = answers(policy, exam, tasks, advance)
     results = judge(domain.environment, domain.prompts, tests, completions, BASE, kind)
     for name in domain.test_sets:

@@ -70,7 +70,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
             prompts=domain.prompts,
             environment=domain.environment,
             test_environment=domain.test_environment,
-            closed_loop=domain.closed_loop,
+            interaction=domain.interaction,
             train_tasks=domain.train_tasks,
             test_sets=domain.test_sets,
             store=store,

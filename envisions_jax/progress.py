@@ -74,7 +74,9 @@ class _Lines:
         self._begin = self._last = time.monotonic()
 
     def advance(self, steps: int) -> None:
-        """`steps` more are done."""
+        """`steps` more are done; of none there is nothing to say."""
+        if not steps:
+            return
         self._done += steps
         now = time.monotonic()
         if self._done < self._total and now - self._last < _LINE_EVERY_S:

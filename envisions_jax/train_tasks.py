@@ -4,6 +4,7 @@ The paper's web tasks are pages with a seed, and every iteration has seeds of it
 before stays in the training set, but is not tried again.
 """
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -79,12 +80,11 @@ class WebPages:
 
         None where there is no next turn: the episode is over, or the program's last turn does nothing.
         """
-        seen = self._environment.look(programs)
+        acting = [_acts(split_turns(program)[-1]) for _, program in programs]
+        seen = self._environment.look(itertools.compress(programs, acting))
         return [
-            self._standing(task, program, now)
-            if now is not None and _acts(split_turns(program)[-1])
-            else None
-            for (task, program), now in zip(programs, seen, strict=True)
+            self._standing(*entry, now) if acts and (now := next(seen)) is not None else None
+            for entry, acts in zip(programs, acting, strict=True)
         ]
 
     def _standing(self, task: Task, program: str, now: Observation) -> Task:
@@ -113,9 +113,9 @@ class WebPages:
         def is_too_long(lines: int) -> bool:
             return len(self._tokenizer.encode("\n".join(shown(lines)), bos=False)) > most_tokens
 
-        return (
-            count if not is_too_long(count) else max(0, bisect_left(range(count), True, key=is_too_long) - 1)
-        )
+        if not is_too_long(count):
+            return count
+        return max(0, bisect_left(range(count), True, key=is_too_long) - 1)
 
 
 def _first_lines(lines: Sequence[str], count: int) -> list[str]:

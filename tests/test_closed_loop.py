@@ -14,6 +14,7 @@ import pytest
 from envisions_jax.config import Config, from_config_dict
 from envisions_jax.domain import open_domain
 from envisions_jax.main import execute
+from envisions_jax.metrics import read_metrics
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
@@ -66,8 +67,7 @@ def _teach_clicking(config: Config) -> Policy:
     assert tokenizer is not None
     with open_domain(config, given_tasks(config), tokenizer) as domain:
         [task, *_] = domain.train_tasks.explored(0)
-        assert domain.closed_loop is not None
-        later = domain.closed_loop.go_on([(task, click) for click in CLICKS])
+        later = domain.interaction.go_on([(task, click) for click in CLICKS])
         prompts = domain.prompts
     seen = [one for one in (task, *later) if one is not None]
     assert len(seen) == 3
@@ -115,10 +115,15 @@ def test_a_candidates_tokens_are_those_of_its_turns(config: Config, store: Traje
     tokenizer = Policy.from_pretrained(config.model.path).tokenizer
     assert tokenizer is not None
     prompts = Prompts("web", {})
-    for one in store.trajectories(0):
-        own = [tokenizer.encode_completion(prompts.completion(turn)) for turn in split_turns(one.text)]
-        if one.finish_reason == "eos" and set(split_turns(one.text)) <= set(CLICKS):
-            assert list(one.tokens) == [token for turn in own for token in (*turn, tokenizer.eos_id)]
+    whole = [
+        (one, split_turns(one.text))
+        for one in store.trajectories(0)
+        if one.finish_reason == "eos" and set(split_turns(one.text)) <= set(CLICKS)
+    ]
+    assert any(len(turns) == 2 for _, turns in whole)
+    for one, turns in whole:
+        own = [tokenizer.encode_completion(prompts.completion(turn)) for turn in turns]
+        assert list(one.tokens) == [token for turn in own for token in (*turn, tokenizer.eos_id)]
 
 
 @pytest.mark.parametrize("stage", ["explore", "refine"])
@@ -134,7 +139,7 @@ def test_self_reward_is_the_mean_log_prob_of_all_turns_each_under_its_task_promp
         solved = [one for one in store.trajectories(1) if one.outcome == "correct" and one.stage == stage]
         assert solved
         for one in solved[:3]:
-            [turns] = parted(domain.closed_loop, [(tasks[one.task_id], one.text)])
+            [turns] = parted(domain.interaction, [(tasks[one.task_id], one.text)])
             assert len(turns) == 2
             scores = [_scored(policy, domain.prompts, task, program, eos) for task, program in turns]
             assert one.self_reward == pytest.approx(
@@ -151,8 +156,6 @@ def _scored(policy: Policy, prompts: Prompts, task: Task, program: str, eos: int
 
 def test_each_turn_of_what_was_selected_is_an_example(workdir: WorkDir, store: TrajectoryStore) -> None:
     """A step of the training takes `batch_size` examples: there are twice as many as were selected."""
-    from envisions_jax.metrics import read_metrics
-
     for iteration in range(2):
         steps = [
             record

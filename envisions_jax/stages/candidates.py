@@ -20,7 +20,7 @@ from envisions_jax.progress import Advance
 from envisions_jax.sampling.results import Generation
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run, slots_for
-from envisions_jax.stages.turns import ClosedLoop, Turn, completion_of, play
+from envisions_jax.stages.turns import Turn, completion_of, play
 from envisions_jax.store import Shard, Trajectory
 from envisions_jax.store.records import Stage
 from envs import Outcome, Task
@@ -123,7 +123,7 @@ def _sample_stage(
         return
     shards = [requests[start : start + shard_size] for start in range(0, len(requests), shard_size)]
     finished = run.store.done_shards(iteration, stage)
-    turns = 1 if run.closed_loop is None else run.closed_loop.turns
+    turns = run.interaction.turns
     total = turns * sum(request.count for request in requests)
     done = turns * sum(request.count for number in finished for request in shards[number])
     # One shape and one number of slots for all shards, the last and shorter one too: nothing compiles twice.
@@ -153,10 +153,7 @@ def _candidates(sampling: Sampling, shard: Sequence[Request]) -> list[Candidate]
     requests = [request for request in shard for _ in range(request.count)]
     numbers = [request.first_k + k for request in shard for k in range(request.count)]
     first = [Turn(request.task, generation) for request, generation in zip(requests, flat, strict=True)]
-    if run.closed_loop is None:
-        played = [[turn] for turn in first]
-    else:
-        played = _play(sampling, run.closed_loop, requests, numbers, first)
+    played = _play(sampling, requests, numbers, first)
     completions = [completion_of(turns, run.prompts) for turns in played]
     programs = [run.prompts.canonical(run.prompts.program(completion)) for completion in completions]
     rewards = _self_rewards(sampling, played, completions)
@@ -186,7 +183,6 @@ def _generate(sampling: Sampling, requests: Sequence[Request], shape: StageShape
 
 def _play(
     sampling: Sampling,
-    loop: ClosedLoop,
     requests: Sequence[Request],
     numbers: Sequence[int],
     first: Sequence[Turn[Generation]],
@@ -209,8 +205,9 @@ def _play(
         limit = sampling.run.config.sampler.max_new_tokens
         return _generate(sampling, asked, sampling.policy.plan_stage(everything, limit))
 
-    played = play(loop, sampling.run.prompts, first, say)
-    sampling.advance(sum(loop.turns - len(turns) for turns in played))  # what was over earlier
+    interaction = sampling.run.interaction
+    played = play(interaction, sampling.run.prompts, first, say)
+    sampling.advance(sum(interaction.turns - len(turns) for turns in played))  # what was over earlier
     return played
 
 

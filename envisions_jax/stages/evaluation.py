@@ -13,7 +13,7 @@ from envisions_jax.prompts import Prompts
 from envisions_jax.sampling.results import Beam, Generation
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run, slots_for
-from envisions_jax.stages.turns import ClosedLoop, Turn, completion_of, play
+from envisions_jax.stages.turns import Interaction, Turn, completion_of, play
 from envisions_jax.store import EvaluationResult, Shard
 from envs import Environment, Outcome, Task
 
@@ -35,15 +35,11 @@ class Exam:
 
     prompts: Prompts
     shots: int
-    closed_loop: ClosedLoop | None
+    interaction: Interaction
     config: EvalConfig
     slots: int
     first: tuple[str, ...] = ()  # the prompts of the first turn
     shape: StageShape | None = None
-
-    @property
-    def turns(self) -> int:
-        return 1 if self.closed_loop is None else self.closed_loop.turns
 
     def prompt(self, task: Task) -> str:
         return self.prompts.explore(task, shots=self.shots)
@@ -71,13 +67,15 @@ def evaluate(
     exam = Exam(
         prompts=run.prompts,
         shots=shots,
-        closed_loop=run.closed_loop,
+        interaction=run.interaction,
         config=config,
         slots=slots_for(run.config, len(shards[0]) * config.beams),
     ).planned(policy, [test.task for test in tests])
     who = "base" if iteration == BASE else str(iteration)
     name = f"evaluate {who} {kind.replace('_', '-')}"
-    with run.reporter.stage(name, exam.turns * len(tests), exam.turns * done) as advance:
+    with run.reporter.stage(
+        name, exam.interaction.turns * len(tests), exam.interaction.turns * done
+    ) as advance:
         for number, shard in enumerate(shards):
             if number in finished:
                 continue
@@ -96,14 +94,12 @@ def evaluate(
 def answers(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) -> list[str]:
     """Completions of some of the exam's tasks, turn by turn."""
     first = [Turn(task, said) for task, said in zip(tasks, _say(policy, exam, tasks, advance), strict=True)]
-    if exam.closed_loop is None:
-        return [turn.said.text for turn in first]
 
     def say(number: int, indices: Sequence[int], seen: Sequence[Task]) -> list[Generation | Beam]:
         return _say(policy, exam.planned(policy, seen), seen, advance)
 
-    played = play(exam.closed_loop, exam.prompts, first, say)
-    advance(sum(exam.turns - len(turns) for turns in played))  # what was over earlier
+    played = play(exam.interaction, exam.prompts, first, say)
+    advance(sum(exam.interaction.turns - len(turns) for turns in played))  # what was over earlier
     return [completion_of(turns, exam.prompts) for turns in played]
 
 

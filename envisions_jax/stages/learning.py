@@ -45,7 +45,7 @@ def training_examples(run: Run, iteration: int, chosen: Selection) -> list[Examp
     """
     tasks = {task.id: task for task in run.train_tasks.known(iteration)}
     pairs: list[L1Example | L2Example] = [*chosen.l1, *chosen.l2]
-    turns = parted(run.closed_loop, [(tasks[pair.task_id], pair.positive.text) for pair in pairs])
+    turns = parted(run.interaction, [(tasks[pair.task_id], pair.positive.text) for pair in pairs])
     of_l1, of_l2 = turns[: len(chosen.l1)], turns[len(chosen.l1) :]
     first = [
         _example(run, task, run.prompts.explore(task, shots=0), program, "L1")

@@ -12,7 +12,7 @@ from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
 from envisions_jax.sampling.sampler import DEFAULT_SLOTS
-from envisions_jax.stages.turns import ClosedLoop
+from envisions_jax.stages.turns import Interaction
 from envisions_jax.store import Trajectory, TrajectoryStore
 from envisions_jax.tokenizer import Tokenizer
 from envisions_jax.train_tasks import TrainTasks
@@ -33,7 +33,7 @@ class Run:
     prompts: Prompts
     environment: Environment
     test_environment: Environment
-    closed_loop: ClosedLoop | None  # None: a candidate is one program, written at the first look
+    interaction: Interaction
     train_tasks: TrainTasks
     test_sets: Mapping[str, Sequence[Task]]
     store: TrajectoryStore

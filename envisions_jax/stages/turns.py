@@ -1,7 +1,7 @@
-"""Closed loop: a policy sees what became of its program and goes on, up to `turns` times in an episode.
+"""Turns: in a closed loop a policy sees what became of its program, and goes on.
 
-A candidate is then the program of all its turns, parted by marks (`envs.web.language`); its tokens are those
-of its turns, each sampled, rewarded and learned under what the policy saw at that turn. In an open loop, the
+A candidate is the program of all its turns, parted by marks (`envs.web.language`); its tokens are those of
+its turns, each sampled, rewarded and learned under what the policy saw at that turn. In an open loop, the
 paper's, a candidate has one turn.
 """
 
@@ -25,16 +25,20 @@ class Said(Protocol):
 S = TypeVar("S", bound=Said)
 
 
+def _end(programs: Sequence[tuple[Task, str]]) -> list[Task | None]:
+    return [None] * len(programs)
+
+
 @dataclass(frozen=True)
-class ClosedLoop:
-    """How to go on with an episode.
+class Interaction:
+    """How a policy and an episode take turns; by default there is one (open loop).
 
     turns: of an episode, at most.
     go_on: each task as it stands after its program so far, None where there is no next turn.
     """
 
-    turns: int
-    go_on: Callable[[Sequence[tuple[Task, str]]], Sequence[Task | None]]
+    turns: int = 1
+    go_on: Callable[[Sequence[tuple[Task, str]]], Sequence[Task | None]] = _end
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def completion_of(turns: Sequence[Turn[S]], prompts: Prompts) -> str:
 
 
 def play(
-    loop: ClosedLoop,
+    interaction: Interaction,
     prompts: Prompts,
     first: Sequence[Turn[S]],
     say: Callable[[int, Sequence[int], Sequence[Task]], Sequence[S]],
@@ -64,8 +68,9 @@ def play(
     """
     played = [[turn] for turn in first]
     going = list(range(len(played)))
-    for number in range(2, loop.turns + 1):
-        seen = loop.go_on([(played[index][0].task, _program(played[index], prompts)) for index in going])
+    for number in range(2, interaction.turns + 1):
+        so_far = [(played[index][0].task, _program(played[index], prompts)) for index in going]
+        seen = interaction.go_on(so_far)
         next_turn = {index: task for index, task in zip(going, seen, strict=True) if task is not None}
         going, tasks = list(next_turn), list(next_turn.values())
         if not going:
@@ -75,18 +80,18 @@ def play(
     return played
 
 
-def parted(loop: ClosedLoop | None, programs: Sequence[tuple[Task, str]]) -> list[list[tuple[Task, str]]]:
+def parted(interaction: Interaction, programs: Sequence[tuple[Task, str]]) -> list[list[tuple[Task, str]]]:
     """Programs in their turns: what was seen at each, and what was done there.
 
     A turn whose page cannot be seen again, and all after it, are left out.
     """
-    if loop is None:
+    if interaction.turns == 1:  # a mark is any comment then
         return [[entry] for entry in programs]
     turns = [split_turns(program) for _, program in programs]
     found = [[(task, own[0])] for (task, _), own in zip(programs, turns, strict=True)]
     for number in range(1, max(map(len, turns), default=0)):
         going = [index for index, own in enumerate(turns) if len(found[index]) == number < len(own)]
-        seen = loop.go_on([(programs[index][0], join_turns(turns[index][:number])) for index in going])
+        seen = interaction.go_on([(programs[index][0], join_turns(turns[index][:number])) for index in going])
         for index, task in zip(going, seen, strict=True):
             if task is not None:
                 found[index].append((task, turns[index][number]))

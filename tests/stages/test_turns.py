@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from envisions_jax.prompts import Prompts
-from envisions_jax.stages.turns import ClosedLoop, Turn, completion_of, parted, play
+from envisions_jax.stages.turns import Interaction, Turn, completion_of, parted, play
 from envs import Task
 from envs.web.language import NEXT_TURN, join_turns, split_turns
 
@@ -47,7 +47,7 @@ def test_those_whose_episode_is_not_over_go_on_with_what_they_see_then() -> None
         return [said(f"\n{press('end')}") for _ in indices]
 
     first = [Turn(task, said(f"\n{press('tab')}\n")) for task in TASKS]
-    played = play(ClosedLoop(3, world.go_on), PROMPTS, first, say)
+    played = play(Interaction(3, world.go_on), PROMPTS, first, say)
     assert [len(turns) for turns in played] == [1, 2, 3]
     assert heard == [(2, [1, 2], ["b after 1", "c after 1"]), (3, [2], ["c after 2"])]
     assert world.asked[-1] == [
@@ -59,7 +59,7 @@ def test_those_whose_episode_is_not_over_go_on_with_what_they_see_then() -> None
 
 def test_when_all_are_over_nobody_is_asked_again() -> None:
     world = Counting({"a": 1, "b": 1, "c": 1})
-    play(ClosedLoop(5, world.go_on), PROMPTS, [Turn(task, said("")) for task in TASKS], lambda *_: [])
+    play(Interaction(5, world.go_on), PROMPTS, [Turn(task, said("")) for task in TASKS], lambda *_: [])
     assert len(world.asked) == 1
 
 
@@ -79,7 +79,7 @@ def test_programs_fall_into_their_turns_with_what_was_seen_at_each() -> None:
         (TASKS[1], join_turns([press("tab"), press("end")])),
         (TASKS[2], join_turns([press("tab"), press("end"), press("home")])),  # the third cannot be seen
     ]
-    found = parted(ClosedLoop(3, world.go_on), programs)
+    found = parted(Interaction(3, world.go_on), programs)
     assert [[(task.question, program) for task, program in own] for own in found] == [
         [("Do a.", press("tab"))],
         [("Do b.", press("tab")), ("b after 1", press("end"))],
@@ -90,8 +90,8 @@ def test_programs_fall_into_their_turns_with_what_was_seen_at_each() -> None:
 
 def test_in_an_open_loop_a_program_is_one_turn_whatever_it_says() -> None:
     program = join_turns([press("tab"), press("end")])
-    assert parted(None, [(TASKS[0], program)]) == [[(TASKS[0], program)]]
-    assert parted(None, []) == [] == parted(ClosedLoop(2, Counting({}).go_on), [])
+    assert parted(Interaction(), [(TASKS[0], program)]) == [[(TASKS[0], program)]]
+    assert parted(Interaction(), []) == [] == parted(Interaction(2, Counting({}).go_on), [])
 
 
 @pytest.mark.parametrize(
