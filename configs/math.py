@@ -62,9 +62,9 @@ def _shrink(config: ConfigDict) -> None:
     config.env.workers = 2
     config.sampler.k = 3
     config.sampler.temperature = 0.7
-    config.sampler.max_new_tokens = 96
+    config.sampler.max_new_tokens = 64
     config.sampler.shard_tasks = 6
-    config.eval.max_new_tokens = 96
+    config.eval.max_new_tokens = 48
     config.train.max_length = 512
     config.train.row_length = 512
     config.train.batch_size = 4

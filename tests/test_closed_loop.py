@@ -82,7 +82,7 @@ def _teach_clicking(config: Config) -> Policy:
             Example(tuple(tokenizer.encode(text)), (*answer, policy.eos_ids[0]), "L1", str(number))
         )
     train = TrainConfig(
-        **{"learning_rate": 2e-2, "batch_size": 9, "epochs": 9, "warmup_ratio": 0.1},
+        **{"learning_rate": 2e-2, "batch_size": 9, "epochs": 5, "warmup_ratio": 0.1},
         **{"row_length": CONTEXT, "rows": 4, "max_length": CONTEXT},
     )
     params, _ = Trainer(policy, train).train(policy.params, examples)
