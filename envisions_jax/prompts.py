@@ -7,7 +7,7 @@ refinement's completion is also one of the task prompt: self-reward and L1 need 
     expression    result =                  " 3 + 4"             result = 3 + 4
     function      def solution():…return    " 3 + 4"             the two lines of the function
     pal           ```python                 newline, function    the function, without a fence
-    web           ```                       newline, actions     the actions, without a fence
+    web           Actions:                  newline, actions     the actions, one a line
 
 No prompt ends in white space: newline and indent, or space and number, are often one token, which a prompt
 must not cut in two (measured: with the wrong boundary no answer was right).
@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, takewhile
 from types import MappingProxyType
+from typing import Literal
 
 from envisions_jax.demonstrations import MATH_DEMONSTRATIONS, Demonstration
 from envs import Task
@@ -34,7 +35,7 @@ class PromptStyle:
     question, attempt, answer: what stands before the question, before the candidate, and before `opening`.
     opening: the end of the prompt; `program_head`: the part of it that belongs to the program.
     lead: what every non-empty completion starts with; `closing`: what follows a program inside a prompt.
-    one_line: whether a program is one line after its head, or a block that a fence ends.
+    extent: what a program is: a line after its head, lines up to a blank one, or a block that a fence ends.
     stop: strings that end a generation; they are not part of the completion.
     """
 
@@ -48,7 +49,7 @@ class PromptStyle:
     program_head: str
     lead: str
     closing: str
-    one_line: bool
+    extent: Literal["line", "paragraph", "block"]
     stop: tuple[str, ...]
 
 
@@ -65,7 +66,7 @@ def _one_line(name: str, head: str) -> PromptStyle:
         program_head=head,
         lead=" ",
         closing="",
-        one_line=True,
+        extent="line",
         stop=("\n",),
     )
 
@@ -84,7 +85,7 @@ _PAL = PromptStyle(
     program_head="",
     lead="\n",
     closing="\n```",
-    one_line=False,
+    extent="block",
     stop=("\n```",),
 )
 
@@ -96,15 +97,15 @@ _WEB = PromptStyle(
     name="web",
     explore=f"Do each task on its web page. {_ACTIONS}",
     refine=f"Do each task on its web page: repeat the attempt or correct it. {_ACTIONS}",
-    question="Task: ",
+    question="Page:\n",
     attempt="Attempt:\n",
-    answer="Actions:\n",
-    opening="```",
+    answer="",
+    opening="Actions:",
     program_head="",
     lead="\n",
-    closing="\n```",
-    one_line=False,
-    stop=("\n```",),
+    closing="",
+    extent="paragraph",
+    stop=("\n\n", "\n<"),  # small models go on with a page of their own
 )
 
 STYLES: Mapping[str, PromptStyle] = MappingProxyType(
@@ -187,8 +188,7 @@ class Prompts:
 
         program(" 3 + 4\\nQuestion:") is "result = 3 + 4" in the style "expression".
         """
-        body = _first_line(text) if self.style.one_line else _first_block(text)
-        return self._with_head(body)
+        return self._with_head(_EXTENTS[self.style.extent](text))
 
     def completion(self, program: str) -> str:
         """The text that makes this program: what is trained on, before EOS.
@@ -241,5 +241,14 @@ def _first_block(text: str) -> str:
     return canonical_text("\n".join(takewhile(lambda line: not _is_fence(line), inside)))
 
 
+def _first_paragraph(text: str) -> str:
+    """The first block up to a blank line, or one of a page."""
+    lines = _first_block(text).split("\n")
+    return "\n".join(takewhile(lambda line: line and not line.startswith("<"), lines))
+
+
 def _is_fence(line: str) -> bool:
     return line.lstrip().startswith("```")
+
+
+_EXTENTS = {"line": _first_line, "paragraph": _first_paragraph, "block": _first_block}

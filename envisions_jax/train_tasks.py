@@ -76,7 +76,7 @@ class WebPages:
         }
 
     def go_on(self, programs: Sequence[tuple[Task, str]]) -> list[Task | None]:
-        """Each task as it stands after a program: what was done so far, and the page as it is then.
+        """Each task as it stands after a program: the page as it is then, and what was done so far.
 
         None where there is no next turn: the episode is over, or the program's last turn does nothing.
         """
@@ -92,20 +92,20 @@ class WebPages:
         shown = self._most_lines(
             len(done), lambda count: _last_lines(done, count), most_tokens=self._most_tokens // 2
         )
-        head = [now.utterance, "Done so far:", *_last_lines(done, shown), "The page now:"]
-        return replace(task, question=self._fit(head, self._environment.page(now).split("\n")))
+        *page, asked = self._environment.question(now).split("\n")
+        return replace(task, question=self._fit(page, [asked, "Done so far:", *_last_lines(done, shown)]))
 
     def _fitting(self, task: Task) -> Task:
         """With as many whole lines of its page as fit into the tokens allowed; the utterance always."""
-        utterance, *page = task.question.split("\n")
-        return replace(task, question=self._fit([utterance], page))
+        *page, asked = task.question.split("\n")
+        return replace(task, question=self._fit(page, [asked]))
 
-    def _fit(self, head: Sequence[str], page: Sequence[str]) -> str:
-        """All of `head`, and as many first lines of `page` as the tokens allow."""
+    def _fit(self, page: Sequence[str], end: Sequence[str]) -> str:
+        """As many first lines of `page` as the tokens allow, and all of `end`."""
         count = self._most_lines(
-            len(page), lambda count: [*head, *_first_lines(page, count)], most_tokens=self._most_tokens
+            len(page), lambda count: [*_first_lines(page, count), *end], most_tokens=self._most_tokens
         )
-        return "\n".join([*head, *_first_lines(page, count)])
+        return "\n".join([*_first_lines(page, count), *end])
 
     def _most_lines(self, count: int, shown: Callable[[int], list[str]], most_tokens: int) -> int:
         """The most lines, of `count`, that may be shown; as text they are `shown` of their number."""

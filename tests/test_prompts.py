@@ -19,7 +19,7 @@ COMPLETIONS = {
     "web": ("\nagent.type('3 + 4')\nagent.press('tab')", "agent.type('3 + 4')\nagent.press('tab')"),
 }
 every_style = pytest.mark.parametrize("style", STYLES)
-GARBAGE = st.text() | st.text(alphabet="`\n\r python=:+34 \t\x0b\x0c\x1c\u2028", max_size=60)
+GARBAGE = st.text() | st.text(alphabet="`<\n\r python=:+34 \t\x0b\x0c\x1c\u2028", max_size=60)
 
 
 def prompts_of(style: str) -> Prompts:
@@ -131,6 +131,15 @@ def test_canonical_sees_through_line_ends(one: str, other: str) -> None:
         ),
         ("pal", "\n```python\nx = 1\n```\n```python\ny = 2\n```", "x = 1"),
         ("pal", "\ndef solution():\n    return 7", "def solution():\n    return 7"),
+        (
+            "web",
+            "\nagent.type('x')\n# look again\nagent.press('tab')\n\nPage:",
+            "agent.type('x')\n# look again\nagent.press('tab')",
+        ),
+        ("web", "\nagent.type('x')\n<a>Submit</a>\nagent.type('y')", "agent.type('x')"),
+        ("web", "Sure:\n```\nagent.type('x')\n```", "Sure:"),
+        ("web", "\n```python\nagent.type('x')\n```", "agent.type('x')"),
+        ("web", "<p>Click here</p>", ""),
     ],
 )
 def test_what_a_model_writes_becomes_its_program(style: str, text: str, program: str) -> None:

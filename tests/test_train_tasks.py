@@ -21,7 +21,7 @@ class Pages(WebEnvironment):
         for page, seed in instances:
             self.observed.append((page, seed))
             lines = "\n".join(f"<p>{number}</p>" for number in range(20))
-            yield Task(f"{page}/{seed}", f"Do {page} {seed}.\n{lines}", 1, meta={"page": page, "seed": seed})
+            yield Task(f"{page}/{seed}", f"{lines}\nDo {page} {seed}.", 1, meta={"page": page, "seed": seed})
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_demonstration_is_seen_as_a_task_is_and_is_never_one(browsers: Pages) 
     assert list(shown) == ["click-test", "enter-text"]
     [one] = shown["click-test"]
     assert (
-        one.question.startswith("Do click-test") and one.bodies["web"] == DEMONSTRATIONS["click-test"].program
+        "\nDo click-test 20000." in one.question and one.bodies["web"] == DEMONSTRATIONS["click-test"].program
     )
     assert all(seed >= 20_000 for _, seed in browsers.observed)
 
@@ -78,11 +78,11 @@ def test_a_page_is_cut_to_the_tokens_allowed_at_the_end_of_a_line(browsers: Page
     if cut == whole:
         assert len(tokenizer.encode(whole.question, bos=False)) <= most
         return
-    kept, _, last = cut.question.rpartition("\n")
-    assert whole.question.startswith(kept + "\n")
+    *lines, asked = whole.question.split("\n")
+    *kept, last, still_asked = cut.question.split("\n")
+    assert kept == lines[: len(kept)] and still_asked == asked
     count = int(last.removeprefix("… ").removesuffix(" more lines"))
-    assert kept.count("\n") + count == whole.question.count("\n")
-    lines = whole.question.split("\n")
-    longer = "\n".join([*lines[: kept.count("\n") + 2], f"… {count - 1} more lines"])
+    assert len(kept) + count == len(lines)
+    longer = "\n".join([*lines[: len(kept) + 1], f"… {count - 1} more lines", asked])
     assert len(tokenizer.encode(longer, bos=False)) > most, "another line would have fitted"
-    assert len(tokenizer.encode(cut.question, bos=False)) <= most or kept == lines[0]
+    assert len(tokenizer.encode(cut.question, bos=False)) <= most or not kept

@@ -197,13 +197,12 @@ class WebEnvironment:
         )
 
     def question(self, seen: Observation) -> str:
-        """What a page shows as text: the utterance and, below it, the page."""
-        return f"{seen.utterance}\n{self.page(seen)}"
+        """What a page shows as text: its lines, and a last one that says what to do there.
 
-    def page(self, seen: Observation) -> str:
-        """What a page shows as text, without the utterance."""
+        A small model needs what it is asked for next to its answer (measured, docs/environments.md).
+        """
         lines = seen.lines if self._observation == "dom" else seen.html.split("\n")
-        return _cut(lines, self._most_characters)
+        return f"{_cut(lines, self._most_characters)}\nTask: {seen.utterance}"
 
     def _outcome(self, answer: dict[str, Any]) -> Outcome:
         status, seconds = answer["status"], answer["seconds"]

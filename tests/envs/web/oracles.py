@@ -36,7 +36,7 @@ class Element:
 
 def page(task: Task) -> list[Element]:
     """What the question shows of the page."""
-    matches = (_LINE.match(line) for line in task.question.split("\n")[1:])
+    matches = (_LINE.match(line) for line in task.question.split("\n"))
     return [
         Element(match["tag"], dict(re.findall(r'([\w-]+)="([^"]*)"', match["attributes"])), match["text"])
         for match in matches

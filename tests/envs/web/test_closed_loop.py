@@ -93,10 +93,9 @@ def test_a_task_goes_on_with_what_was_done_and_the_page_as_it_is(
     tried = lines("# a first guess", click("//input"), typed("9"), click("//button"))
     [seen] = pages.go_on([(task, tried)])
     assert seen is not None and seen.id == task.id and seen.meta == task.meta
-    utterance, done, *shown = seen.question.split("\n")
-    assert (utterance, done) == (task.meta["utterance"], "Done so far:")
-    assert shown[: tried.count("\n") + 2] == [*tried.split("\n"), "The page now:"]
-    assert "lower than" in seen.question and "lower than" not in task.question
+    page, end = seen.question.split(f"\nTask: {task.meta['utterance']}\n")
+    assert end.split("\n") == ["Done so far:", *tried.split("\n")]
+    assert "lower than" in page and "lower than" not in task.question
     [again] = pages.go_on([(task, tried)])
     assert again == seen, "the same program shows the same page"
 
@@ -123,7 +122,8 @@ def test_what_was_done_takes_half_of_the_tokens_at_most(web: WebEnvironment) -> 
     [seen] = WebPages(web, tokenizer, 400).go_on([(task, tried)])
     assert seen is not None
     shown = seen.question.split("\n")
-    assert re.fullmatch(r"… \d+ earlier lines", shown[2]) and typed("39") in shown
+    [first, *_] = shown[shown.index("Done so far:") + 1 :]
+    assert re.fullmatch(r"… \d+ earlier lines", first) and shown[-1] == typed("39")
     assert any(line.startswith("<") for line in shown), "the page still has room"
     assert len(tokenizer.encode(seen.question, bos=False)) <= 400
 
