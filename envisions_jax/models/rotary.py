@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -39,6 +40,7 @@ def angles(
     return jnp.cos(turns), jnp.sin(turns)
 
 
+@jax.jit  # traced once and not once a layer, see `models.attention`
 def rotate(
     x: Float[Array, "b t n c"], cos: Float[Array, "b t 1 c2"], sin: Float[Array, "b t 1 c2"]
 ) -> Float[Array, "b t n c"]:
