@@ -2,8 +2,8 @@
 
 COMMAND: python -m envisions_jax.main --config=configs/asdiv.py --workdir=runs/asdiv \
              --config.tasks.path=asdiv_1000.jsonl.gz
-EXPECT:  19.7 % few-shot; 40.7, 43.3 % zero-shot after iterations 1 and 2 (seed 0; the third not measured)
-COST:    95 minutes for two iterations on one CPU core with other work beside; 2 cores not measured
+EXPECT:  19.7 % few-shot; 40.7, 43.3, 45.0 % zero-shot after iterations 1 to 3 (seed 0)
+COST:    103 minutes on 2 CPU cores with tests running beside it, 8.5 GiB
 
 The quickstart's recipe, but for one epoch, as the paper trains mathematics: there are ten times as many
 examples. The file has one {"id", "question", "answer"} a line; the first 700 in id order are trained on.
