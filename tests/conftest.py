@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 # CPU in float32 unless the caller chose a platform: the promised tolerances are those of CPU, f32.
 # Set before JAX is imported, which reads it once.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# PyTorch's threads sleep while they wait for each other: beside a process of environments, spinning takes ten
+# times as long (measured). Read when PyTorch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import hypothesis
 import jax
