@@ -105,7 +105,7 @@ _WEB = PromptStyle(
     lead="\n",
     closing="",
     extent="paragraph",
-    stop=("\n\n", "\n<"),  # small models go on with a page of their own
+    stop=("\n\n", "\n<"),  # where `_first_paragraph` ends
 )
 
 STYLES: Mapping[str, PromptStyle] = MappingProxyType(
@@ -242,7 +242,7 @@ def _first_block(text: str) -> str:
 
 
 def _first_paragraph(text: str) -> str:
-    """The first block up to a blank line, or one of a page."""
+    """The first block up to a blank line, or one of markup: small models go on with a page of their own."""
     lines = _first_block(text).split("\n")
     return "\n".join(takewhile(lambda line: line and not line.startswith("<"), lines))
 
