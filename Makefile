@@ -10,7 +10,7 @@ RUN    ?= runs/quickstart-seed$(SEED)
 BIN := $(VENV)/bin
 # Compiling every module of every package would take half a minute; the few that are used compile on first use.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-# Only what exists: the rooms of later issues join by being created.
+# Only what exists: a source distribution has no benchmarks and no tools.
 CODE := $(wildcard envisions_jax envs configs benchmarks tools)
 
 .DEFAULT_GOAL := help

@@ -6,6 +6,7 @@ are no part of what a resumed run must repeat.
 """
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 import jax
 
 from envisions_jax.workdir import write_atomically
+
+logger = logging.getLogger(__name__)
 
 COMPILE = "compile"
 _BACKEND = "/jax/core/compile/backend_compile_duration"
@@ -41,7 +44,7 @@ class Clock:
         self._seconds: dict[str, dict[str, float]] = {}
         self._lock = threading.Lock()
         if path is not None and path.exists():
-            self._seconds = json.loads(path.read_text())
+            self._seconds = _read(path)
 
     @contextmanager
     def measure(self, iteration: int, stage: str) -> Iterator[None]:
@@ -67,6 +70,19 @@ class Clock:
     def seconds(self, iteration: int) -> dict[str, float]:
         """Seconds of each stage of an iteration, compilation under its own name."""
         return dict(self._seconds.get(str(iteration), {}))
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """The times there; none, with a warning, if the file is damaged: no result depends on them."""
+    try:
+        times = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            iteration: {stage: float(seconds) for stage, seconds in stages.items()}
+            for iteration, stages in times.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        logger.warning("%s is damaged (%s): times are counted anew", path, error)
+        return {}
 
 
 def compiled_programs() -> int:

@@ -76,6 +76,7 @@ def check_model(path: str, key: str = "model.path") -> None:
 
 def _validate_tasks(flat: Mapping[str, Any]) -> None:
     _require(len(flat["tasks.train"]) > 0, flat, "tasks.train", "name at least one data set")
+    _require(len(flat["tasks.test"]) > 0, flat, "tasks.test", "name at least one data set")
     for split in ("train", "test"):
         names = flat[f"tasks.{split}"]
         for name in names:
@@ -101,6 +102,13 @@ def _validate_pages(flat: Mapping[str, Any]) -> None:
             _require(is_page, flat, f"tasks.{split}", f"no page that has a demonstration is {name!r}; {hint}")
         size = flat[f"tasks.{split}_size"]
         _require(size <= most, flat, f"tasks.{split}_size", f"there are {most} seeds of a page")
+    most = TEST_SEEDS[0] // SEEDS_PER_ITERATION
+    _require(
+        flat["loop.iterations"] <= most,
+        flat,
+        "loop.iterations",
+        f"the seeds of iteration {most} are those of the tests: at most {most}",
+    )
     _require(not flat["tasks.path"], flat, "tasks.path", "the web's tasks are pages, not files")
     _require(flat["web.most_tokens"] >= 50, flat, "web.most_tokens", "must be at least 50")
     _require(1 <= flat["web.turns"] <= _MOST_TURNS, flat, "web.turns", f"must be from 1 to {_MOST_TURNS}")

@@ -57,7 +57,8 @@ def run_loop(run: Run) -> None:
         # ---- 8. Train from theta_0 on L = L1 + L2 ------------------------------------------------
         start = policy if run.config.train.continual else run.base
         del policy  # two sets of weights are enough while training
-        policy = train(run, trainer, iteration, start, training_examples(run, iteration, chosen))
+        examples = training_examples(run, iteration, chosen)
+        policy = train(run, trainer, iteration, start, examples)
         del start
 
         # ---- 9. Evaluate theta_(i+1), zero-shot --------------------------------------------------
@@ -70,6 +71,8 @@ def run_loop(run: Run) -> None:
             iteration=iteration,
             l1_examples=len(chosen.l1),
             l2_examples=len(chosen.l2),
+            shortened=examples.shortened,
+            dropped=examples.dropped,
             accuracy=accuracy_by_set,
         ).to_dict()
         seconds = run.clock.seconds(iteration)

@@ -61,7 +61,8 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
         shots = config.prompt.shots if config.eval.base else 0
         check_lengths(config, base, domain.prompts, domain.train_tasks.explored(0), tests, shots)
         # The store refuses another run's lock and a newer version: open it before anything is written.
-        store = stack.enter_context(TrajectoryStore(workdir.store, config=identity(config)))
+        settings, defaults = identity(config), identity(Config())
+        store = stack.enter_context(TrajectoryStore(workdir.store, config=settings, defaults=defaults))
         create_workdir(workdir, config)
         run = Run(
             config=config,

@@ -116,8 +116,15 @@ class Policy:
         """Logits after every token, in float32; for looking at, not for long inputs.
 
         Padding on the right is harmless: no token sees a later one.
+
+        Raises:
+          ValueError: `tokens` is no matrix of token ids, or longer than the model's context.
         """
         tokens = jnp.asarray(tokens)
+        is_matrix = tokens.ndim == 2 and tokens.size > 0 and jnp.issubdtype(tokens.dtype, jnp.integer)
+        shape = f"{tokens.dtype.name}{list(tokens.shape)}"
+        _check(is_matrix, "tokens", shape, "give whole numbers in rows: [texts, tokens]")
+        self._checked([int(tokens.min()), int(tokens.max())])
         self._check_length("tokens", tokens.shape[1])
         return _logits(self.graphdef, self.params, tokens)
 
@@ -165,11 +172,12 @@ class Policy:
         """
         from envisions_jax.sampling.sampler import Decoding
 
-        _check(k >= 1, "k", k, "ask for at least one candidate for each prompt")
+        _check_count("k", k, "ask for at least one candidate for each prompt")
         _check(0 <= temperature < np.inf, "temperature", temperature, "give 0 (greedy) or more")
         _check(0 < top_p <= 1, "top_p", top_p, "give a number in (0, 1]; 1 is the whole vocabulary")
         self._check_decoding(max_new_tokens, stop)
-        _check(slots is None or slots >= 1, "slots", slots, "decode at least one candidate at a time")
+        if slots is not None:
+            _check_count("slots", slots, "decode at least one candidate at a time")
         tokens = self._prompt_tokens(prompts, room=1)
         max_new_tokens = self._within_context(max_new_tokens, tokens)
         if ids is not None:
@@ -219,8 +227,9 @@ class Policy:
         """
         from envisions_jax.sampling.beam import beam_search
 
-        _check(beams >= 1, "beams", beams, "search with at least one beam")
-        _check(slots is None or slots >= 1, "slots", slots, "decode at least one beam at a time")
+        _check_count("beams", beams, "search with at least one beam")
+        if slots is not None:
+            _check_count("slots", slots, "decode at least one beam at a time")
         self._check_decoding(max_new_tokens, stop)
         tokens = self._prompt_tokens(prompts, room=1)
         _check_shape(shape, tokens)
@@ -320,7 +329,7 @@ class Policy:
         return self.tokenizer
 
     def _check_decoding(self, max_new_tokens: int, stop: Sequence[str]) -> None:
-        _check(max_new_tokens >= 1, "max_new_tokens", max_new_tokens, "ask for at least one token")
+        _check_count("max_new_tokens", max_new_tokens, "ask for at least one token")
         _check(not isinstance(stop, str), "stop", repr(stop), "give a list of texts, even of one")
         _check(all(stop), "stop", list(stop), "an empty text would stop everything; leave it out")
         if stop:
@@ -357,6 +366,12 @@ def _check(holds: bool, key: str, value: object, advice: str) -> None:
             if not isinstance(value, str)
             else f"{key}: got {value}; {advice}"
         )
+
+
+def _check_count(key: str, value: object, advice: str) -> None:
+    """Raise ValueError unless it is a whole number from 1."""
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    _check(is_whole and value >= 1, key, value, f"{advice}, a whole number")  # type: ignore[operator]
 
 
 def _check_shape(shape: StageShape | None, prompts: Sequence[Sequence[int]]) -> None:

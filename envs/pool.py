@@ -1,16 +1,18 @@
 """A pool of worker processes: jobs in, answers out by ticket, dead workers replaced.
 
 Everything happens inside `submit` and `wait` of the calling thread: no thread, no shared memory, no file. A
-pool is for one thread at a time.
+pool is for one thread at a time; a second one that comes meanwhile is refused.
 """
 
 import logging
 import os
 import select
+import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -50,6 +52,7 @@ class Pool:
         self._answers: dict[int, dict[str, Any]] = {}
         self._next = 0
         self._failed_starts = 0
+        self._in_use = threading.Lock()
         self._workers: list[Worker] = []
         # Also when the pool is forgotten or the interpreter exits. Holds the list, not the pool.
         self._finalizer = weakref.finalize(self, _stop, self._workers, os.getpid())
@@ -64,22 +67,24 @@ class Pool:
         """Queues a job and returns its ticket, which must be redeemed by `wait` or given up by `forget`."""
         if not self._finalizer.alive:
             raise EnvironmentFailure("the environment has been closed")
-        ticket, self._next = self._next, self._next + 1
-        self._jobs[ticket] = _Job(payload)
-        self._queue.append(ticket)
-        self._hand_out()
-        self._pump(0.0)
+        with self._alone():
+            ticket, self._next = self._next, self._next + 1
+            self._jobs[ticket] = _Job(payload)
+            self._queue.append(ticket)
+            self._hand_out()
+            self._pump(0.0)
         return ticket
 
     def is_done(self, ticket: int) -> bool:
         return ticket in self._answers
 
     def wait(self, ticket: int) -> dict[str, Any]:
-        while ticket not in self._answers:
-            if not self._finalizer.alive:
-                raise EnvironmentFailure("the environment has been closed")
-            self._pump(1.0)
-        return self._answers.pop(ticket)
+        with self._alone():
+            while ticket not in self._answers:
+                if not self._finalizer.alive:
+                    raise EnvironmentFailure("the environment has been closed")
+                self._pump(1.0)
+            return self._answers.pop(ticket)
 
     def forget(self, ticket: int) -> None:
         """Gives up a job: its answer, if it still comes, is dropped."""
@@ -119,6 +124,16 @@ class Pool:
     def close(self) -> None:
         """Ends all workers and waits until they are gone. Closing twice is fine."""
         self._finalizer()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Raises RuntimeError if another thread is inside: both would write to the same workers."""
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("an environment is for one thread at a time, and two use this one")
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
     def _pump(self, timeout_s: float) -> None:
         """Moves bytes for at most `timeout_s`, then deals with what arrived and with workers that died or

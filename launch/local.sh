@@ -6,7 +6,8 @@
 #
 # Interrupted at any moment, the same command goes on where it was; so it also restarts by itself, a few
 # times, when the process was killed. Exit codes 0 (done), 1 (a problem that was told in one line, or a
-# defect), 2 (a configuration that cannot work) and 130 (interrupted by hand) are final.
+# defect), 2 (a configuration that cannot work), 130 (interrupted by hand) and 143 (stopped by a scheduler) are
+# final. Relative paths are those of where it is called.
 # ENVISIONS_RESTARTS=0 turns restarts off.
 set -uo pipefail
 
@@ -16,14 +17,17 @@ if [ $# -lt 2 ]; then
 fi
 config=$1 workdir=$2
 shift 2
-cd "$(dirname "$0")/.." || exit 1
-python=.venv/bin/python
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
+python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
+# A config of the repository by its name there, from wherever this is called. ":variant" is no part of the path.
+[ -f "${config%%:*}" ] || [ ! -f "$root/${config%%:*}" ] || config=$root/$config
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
 for ((attempt = 0; ; attempt++)); do
   "$python" -m envisions_jax.main --config="$config" --workdir="$workdir" "$@"
   code=$?
-  case $code in 0 | 1 | 2 | 130) exit "$code" ;; esac
+  case $code in 0 | 1 | 2 | 130 | 143) exit "$code" ;; esac
   [ "$attempt" -lt "${ENVISIONS_RESTARTS:-3}" ] || exit "$code"
   echo "exit code $code: going on where it was (restart $((attempt + 1)))" >&2
   sleep 5

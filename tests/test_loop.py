@@ -254,6 +254,16 @@ def test_a_run_interrupted_in_every_stage_ends_as_one_never_interrupted(
     assert_equal(mine, theirs)
 
 
+def test_examples_that_are_too_long_are_counted_and_told(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = make_config(experiment, train__max_length=40, train__row_length=40, loop__iterations=1)
+    workdir = run(short, tmp_path / "run")
+    [record] = [record for record in read_metrics(workdir.metrics) if record["kind"] == "iteration"]
+    assert record["shortened"] + record["dropped"] > 0
+    assert "longer than train.max_length=40" in capsys.readouterr().out
+
+
 def test_a_finished_run_is_not_done_again(config: Config, workdir: WorkDir) -> None:
     before = decided(workdir)
     run(config, workdir.root)

@@ -166,6 +166,12 @@ def test_iteration_metrics() -> None:
     json.dumps(numbers.to_dict(), allow_nan=False)
 
 
+def test_iterations_with_tasks_of_their_own_have_no_ability_and_no_stability() -> None:
+    """As those of the web: nothing was tried twice, so nothing says what was kept or gained."""
+    numbers = iteration_metrics([candidate("a"), candidate("b", iteration=1)], [], iteration=1)
+    assert (numbers.solved, numbers.earlier, numbers.ea, numbers.stb) == (1, 1, None, None)
+
+
 # ---- Files -------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,8 @@ class IterationMetrics:
     Attributes:
       tasks: tasks that were tried.
       solved_by_exploration, solved: tasks solved before and after refinement; `solved` is |S|.
-      earlier, old, new: |H|, |O|, |N|. `ea`, `stb`: EA and STB over the iterations so far.
+      earlier, old, new: |H|, |O|, |N|. `ea`, `stb`: EA and STB over the iterations so far; undefined where
+        every iteration has tasks of its own, as the web has.
       margin: mean self-reward of positives minus negatives, of what the filter kept in this iteration.
       positives, negatives: right and wrong trajectories that the filter kept in this iteration.
       distinct_correct: different correct programs found so far.
@@ -32,6 +33,7 @@ class IterationMetrics:
       repair_rate, break_rate: how often a refinement repairs a wrong, and breaks a right exploration.
       explore_outcomes, refine_outcomes: number of candidates by outcome.
       l1_examples, l2_examples: size of the training set.
+      shortened, dropped: examples that were cut to `train.max_length`, or left out: their prompt fills it.
       accuracy: by test set, of the policy trained in this iteration.
     """
 
@@ -55,6 +57,8 @@ class IterationMetrics:
     refine_outcomes: Mapping[str, int]
     l1_examples: int = 0
     l2_examples: int = 0
+    shortened: int = 0
+    dropped: int = 0
     accuracy: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
@@ -68,6 +72,8 @@ def iteration_metrics(
     iteration: int,
     l1_examples: int = 0,
     l2_examples: int = 0,
+    shortened: int = 0,
+    dropped: int = 0,
     accuracy: Mapping[str, float | None] | None = None,
 ) -> IterationMetrics:
     """The numbers of `iteration` from all trajectories so far (`store.trajectories(up_to=iteration,
@@ -81,6 +87,8 @@ def iteration_metrics(
     for trajectory in past:
         by_iteration[trajectory.iteration].append(trajectory)
     counts = learning_counts([solved_tasks(group) for group in by_iteration.values()])
+    tried = [{t.task_id for t in group} for group in by_iteration.values()]
+    comparable = len(set().union(*tried)) < sum(map(len, tried))  # some task was tried in two iterations
     rates = refinement_rates(current)
     return IterationMetrics(
         iteration=iteration,
@@ -90,8 +98,8 @@ def iteration_metrics(
         earlier=counts[-1].earlier,
         old=counts[-1].old,
         new=counts[-1].new,
-        ea=exploratory_ability(counts),
-        stb=stability(counts),
+        ea=exploratory_ability(counts) if comparable else None,
+        stb=stability(counts) if comparable else None,
         margin=log_prob_margin(kept),
         positives=sum(t.correct for t in kept),
         negatives=sum(not t.correct for t in kept),
@@ -103,6 +111,8 @@ def iteration_metrics(
         refine_outcomes=_outcomes([t for t in current if t.stage == "refine"]),
         l1_examples=l1_examples,
         l2_examples=l2_examples,
+        shortened=shortened,
+        dropped=dropped,
         accuracy=dict(accuracy or {}),
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import jax
@@ -19,6 +21,21 @@ from envisions_jax.models.weights import named_arrays
 from envisions_jax.tokenizer import Tokenizer
 
 SHARD_BYTES = 5 * 10**9
+# What the folder of a model may hold; one with anything else is somebody's, and is not replaced.
+_OF_A_MODEL = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.bin",
+    "*.bin.index.json",
+    "*config.json",
+    "*token*",
+    "vocab*",
+    "merges.txt",
+    "chat_template*",
+    "README.md",
+    "LICENSE*",
+    ".gitattributes",
+)
 
 
 def save_pretrained(
@@ -31,32 +48,61 @@ def save_pretrained(
 ) -> None:
     """Writes weights (in the type they have), config and tokenizer to `folder`, all or nothing.
 
-    A model that is already there is replaced in one step; a reader never sees half of either.
+    A reader never sees half a model. One that is already there makes room for the new one when that is
+    whole, and comes back if it cannot take its place; killed between the two, it lies beside `folder` as
+    ``.<name>.replaced``, where the next call puts it back first.
 
     Raises:
-      ModelError: `folder` holds something that is no model, or cannot be written.
+      ModelError: `folder` holds something that is no model, or cannot be written; it is as it was.
     """
     target = Path(folder).absolute()
-    if target.exists() and not _replaceable(target):
-        raise ModelError(
-            f"{target} exists and is not a model's folder; nothing was written: give another name"
-        )
+    replaced = target.with_name(f".{target.name}.replaced")
     try:
+        if replaced.is_dir() and not target.exists():
+            os.replace(replaced, target)
+        if target.exists() and not _replaceable(target):
+            raise ModelError(
+                f"{target} exists and is not a model's folder; nothing was written: give another name"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the last step is a rename within one file system.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
             fresh = Path(scratch) / "model"
             fresh.mkdir()
             _write(fresh, config, params, tokenizer, shard_bytes)
-            if target.exists():
-                os.replace(target, Path(scratch) / "replaced")
-            os.replace(fresh, target)
+            _replace(target, fresh, replaced)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"cannot save the model to {target}: {error}") from error
 
 
 def _replaceable(target: Path) -> bool:
-    return target.is_dir() and ((target / "config.json").exists() or not any(target.iterdir()))
+    """Whether it is an empty folder, or one of a model and nothing else."""
+    if not target.is_dir():
+        return False
+    files = list(target.iterdir())
+    if not files:
+        return True
+    try:
+        described = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    names_a_model = isinstance(described, dict) and bool(described.keys() & {"model_type", "architectures"})
+    return names_a_model and all(any(fnmatch(file.name, own) for own in _OF_A_MODEL) for file in files)
+
+
+def _replace(target: Path, fresh: Path, replaced: Path) -> None:
+    """Put the folder `fresh` where `target` is; what was there stays whole until then."""
+    shutil.rmtree(replaced, ignore_errors=True)  # of a call that was killed after its last rename
+    if not target.exists():
+        os.replace(fresh, target)
+        return
+    os.replace(target, replaced)
+    try:
+        os.replace(fresh, target)
+    except OSError:
+        os.replace(replaced, target)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _write(

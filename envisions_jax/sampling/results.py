@@ -29,8 +29,9 @@ class Generation:
 
     @property
     def mean_log_prob(self) -> float:
-        """The paper's self-reward of this text under the prompt that produced it; −inf if it is empty."""
-        return float(self.log_probs.mean()) if len(self.tokens) else float("-inf")
+        """The paper's self-reward (equation 1, nats per token) under the prompt that produced it; −inf for a
+        text that says nothing, whose terminator alone would else be the most probable of all."""
+        return float(self.log_probs.mean()) if self.text.strip() else float("-inf")
 
 
 @dataclasses.dataclass(frozen=True)

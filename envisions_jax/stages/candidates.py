@@ -137,7 +137,10 @@ def _sample_stage(
         for number, shard in enumerate(shards):
             if number in finished:
                 continue
-            candidates = _candidates(sampling, shard)
+            first = _generate(sampling, shard, shape)
+            if executing is not None and turns > 1:
+                executing.result()  # further turns are played in the same environment: one thread at a time
+            candidates = _candidates(sampling, shard, first)
             if executing is not None:
                 executing.result()
             executing = executor.submit(_execute, run, Shard(iteration, stage, number), candidates)
@@ -146,13 +149,14 @@ def _sample_stage(
     run.store.mark_done(iteration, stage)
 
 
-def _candidates(sampling: Sampling, shard: Sequence[Request]) -> list[Candidate]:
-    """Sample a shard, turn by turn, and reward what was sampled."""
+def _candidates(
+    sampling: Sampling, shard: Sequence[Request], generations: Sequence[Generation]
+) -> list[Candidate]:
+    """The candidates of a shard whose first turns are sampled: play on, and reward what was sampled."""
     run = sampling.run
-    flat = _generate(sampling, shard, sampling.shape)
     requests = [request for request in shard for _ in range(request.count)]
     numbers = [request.first_k + k for request in shard for k in range(request.count)]
-    first = [Turn(request.task, generation) for request, generation in zip(requests, flat, strict=True)]
+    first = [Turn(request.task, said) for request, said in zip(requests, generations, strict=True)]
     played = _play(sampling, requests, numbers, first)
     completions = [completion_of(turns, run.prompts) for turns in played]
     programs = [run.prompts.canonical(run.prompts.program(completion)) for completion in completions]

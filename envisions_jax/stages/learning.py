@@ -15,9 +15,11 @@ from envisions_jax.training import (
     StepStats,
     TrainConfig,
     Trainer,
+    Truncated,
     has_params,
     restore_params,
     save_params,
+    truncate,
 )
 from envs import Task
 
@@ -38,10 +40,11 @@ def select_examples(run: Run, iteration: int) -> Selection:
     return chosen
 
 
-def training_examples(run: Run, iteration: int, chosen: Selection) -> list[Example]:
+def training_examples(run: Run, iteration: int, chosen: Selection) -> Truncated:
     """Tokens of L1, (x, a+), and of L2, (x with a-, a+): equations 4 and 6. Prompts are zero-shot.
 
-    In a closed loop every turn of a+ is an example, under what was seen at it.
+    In a closed loop every turn of a+ is an example, under what was seen at it. What is longer than
+    `train.max_length` is cut or dropped, and counted.
     """
     tasks = {task.id: task for task in run.train_tasks.known(iteration)}
     pairs: list[L1Example | L2Example] = [*chosen.l1, *chosen.l2]
@@ -57,10 +60,10 @@ def training_examples(run: Run, iteration: int, chosen: Selection) -> list[Examp
         for pair, own in zip(chosen.l2, of_l2, strict=True)
         for task, program in own
     ]
-    return first + second
+    return truncate(first + second, run.config.train.max_length)
 
 
-def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: Sequence[Example]) -> Policy:
+def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: Truncated) -> Policy:
     """Step 8: theta_(i+1) from `start`, which is theta_0 unless the run is continual.
 
     Raises RunError if there is nothing to learn from.
@@ -69,7 +72,18 @@ def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: S
     if has_params(directory):
         shutil.rmtree(run.workdir.training(iteration), ignore_errors=True)
         return policy_of(run, iteration)
-    if not examples:
+    if examples.shortened or examples.dropped:
+        run.reporter.line(
+            f"train {iteration}: longer than train.max_length={run.config.train.max_length}: "
+            f"{examples.shortened} examples are cut, {examples.dropped} left out, "
+            f"of {len(examples.examples) + examples.dropped}"
+        )
+    if examples.dropped and not examples.examples:
+        raise RunError(
+            f"iteration {iteration}: the prompts of all {examples.dropped} examples fill "
+            f"train.max_length={run.config.train.max_length}; give more"
+        )
+    if not examples.examples:
         raise RunError(
             f"iteration {iteration}: no candidate solved a task, so there is nothing to learn from; try more "
             "candidates (sampler.k), a lower sampler.temperature, more demonstrations or easier tasks"
@@ -77,7 +91,7 @@ def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: S
     seed = fold(run.config.seed, "train", iteration)
     return_free_memory()  # of sampling: training needs the most
     with run.clock.measure(iteration, "train"):
-        params = _train(run, trainer, iteration, start.params, examples, seed)
+        params = _train(run, trainer, iteration, start.params, examples.examples, seed)
     return_free_memory()
     # 1. the weights are whole on disk, 2. what they were made from may go.
     save_params(directory, params, {"iteration": iteration})

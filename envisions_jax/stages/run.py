@@ -111,30 +111,33 @@ def check_lengths(
     """Raise ConfigError if a prompt and what may follow it do not fit into the context.
 
     A refinement prompt holds a candidate of up to `sampler.max_new_tokens` tokens besides the new one, and
-    perhaps what the environment said of it.
+    perhaps what the environment said of it. A page may grow up to `web.most_tokens`: in later turns, and in
+    training because each iteration has other pages than the first, of which `train` are the tasks.
     """
     context, limit = config.model.context, policy.config.max_position_embeddings
     if context > limit:
         raise ConfigError(f"model.context={context}: the model was made for {limit} tokens at most")
     tokenizer, new = tokenizer_of(policy), config.sampler.max_new_tokens
 
-    def growth(task: Task) -> int:
-        """Tokens that a question may grow by in later turns."""
-        if config.env.name != "web" or config.web.turns == 1:
+    def growth(task: Task, *, trained: bool) -> int:
+        """Tokens by which a question of the same kind may be longer."""
+        if config.env.name != "web" or not (trained or config.web.turns > 1):
             return 0
         return max(0, config.web.most_tokens - len(tokenizer.encode(task.question, bos=False)))
 
     for task in train:
         few_shot = len(tokenizer.encode(prompts.explore(task, shots=config.prompt.shots)))
-        _check_fits(few_shot + growth(task) + new, task, "sampler.max_new_tokens", new, context)
+        _check_fits(few_shot + growth(task, trained=True) + new, task, "sampler.max_new_tokens", new, context)
         if config.loop.refine:
             empty = len(tokenizer.encode(prompts.refine(task, prompts.program(""))))
             empty += (ERROR_TOKENS + _ERROR_WORDS) * config.prompt.errors
-            _check_fits(empty + growth(task) + 2 * new, task, "sampler.max_new_tokens", new, context)
+            _check_fits(
+                empty + growth(task, trained=True) + 2 * new, task, "sampler.max_new_tokens", new, context
+            )
     new = config.eval.max_new_tokens
     for task in tests:
         prompt = len(tokenizer.encode(prompts.explore(task, shots=test_shots)))
-        _check_fits(prompt + growth(task) + new, task, "eval.max_new_tokens", new, context)
+        _check_fits(prompt + growth(task, trained=False) + new, task, "eval.max_new_tokens", new, context)
 
 
 def _check_fits(tokens: int, task: Task, key: str, value: int, context: int) -> None:

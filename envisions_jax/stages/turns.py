@@ -5,6 +5,7 @@ its turns, each sampled, rewarded and learned under what the policy saw at that 
 paper's, a candidate has one turn.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -12,6 +13,8 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 from envisions_jax.prompts import Prompts
 from envs import Task
 from envs.web.language import join_turns, split_turns
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -83,7 +86,8 @@ def play(
 def parted(interaction: Interaction, programs: Sequence[tuple[Task, str]]) -> list[list[tuple[Task, str]]]:
     """Programs in their turns: what was seen at each, and what was done there.
 
-    A turn whose page cannot be seen again, and all after it, are left out.
+    A turn whose page cannot be seen again (its episode ran out of time when it was played anew) is left out
+    with a warning, and so are those after it.
     """
     if interaction.turns == 1:  # a mark is any comment then
         return [[entry] for entry in programs]
@@ -95,6 +99,11 @@ def parted(interaction: Interaction, programs: Sequence[tuple[Task, str]]) -> li
         for index, task in zip(going, seen, strict=True):
             if task is not None:
                 found[index].append((task, turns[index][number]))
+    missing = sum(map(len, turns)) - sum(map(len, found))
+    if missing:
+        logger.warning(
+            "%d of %d turns could not be seen again and are left out", missing, sum(map(len, turns))
+        )
     return found
 
 

@@ -24,12 +24,13 @@ class Database:
         path: str | Path,
         *,
         config: Mapping[str, object] | None = None,
+        defaults: Mapping[str, object] | None = None,
         read_only: bool = False,
         busy_timeout_s: float = 10.0,
     ) -> None:
         self.path = Path(path)
         self._connection, self._lock_file = open_database(
-            self.path, config=config, read_only=read_only, busy_timeout_s=busy_timeout_s
+            self.path, config=config, defaults=defaults, read_only=read_only, busy_timeout_s=busy_timeout_s
         )
         self._guard = threading.RLock()
 

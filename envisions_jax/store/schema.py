@@ -63,7 +63,12 @@ def canonical_json(value: object) -> str:
 
 
 def open_database(
-    path: Path, *, config: Mapping[str, object] | None, read_only: bool, busy_timeout_s: float
+    path: Path,
+    *,
+    config: Mapping[str, object] | None,
+    defaults: Mapping[str, object] | None,
+    read_only: bool,
+    busy_timeout_s: float,
 ) -> tuple[sqlite3.Connection, IO[str] | None]:
     """Opens, or creates, the store at `path` → (connection, write lock or None if read only).
 
@@ -75,7 +80,7 @@ def open_database(
     lock = None if read_only else _acquire_lock(path)
     try:
         with speaking_errors(path):
-            return _connect(path, config, read_only, busy_timeout_s), lock
+            return _connect(path, config, defaults or {}, read_only, busy_timeout_s), lock
     except BaseException:
         if lock is not None:
             lock.close()
@@ -83,7 +88,11 @@ def open_database(
 
 
 def _connect(
-    path: Path, config: Mapping[str, object] | None, read_only: bool, busy_timeout_s: float
+    path: Path,
+    config: Mapping[str, object] | None,
+    defaults: Mapping[str, object],
+    read_only: bool,
+    busy_timeout_s: float,
 ) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
@@ -95,7 +104,7 @@ def _connect(
     try:
         if not _is_empty(connection):
             _check_is_ours(connection, path)
-            _check_config(connection, path, config)
+            _check_config(connection, path, config, defaults)
         elif read_only:
             raise StoreCorruptError(
                 f"{path}: holds no trajectory store (empty); start a run, or check the path"
@@ -155,7 +164,12 @@ def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _check_config(connection: sqlite3.Connection, path: Path, config: Mapping[str, object] | None) -> None:
+def _check_config(
+    connection: sqlite3.Connection,
+    path: Path,
+    config: Mapping[str, object] | None,
+    defaults: Mapping[str, object],
+) -> None:
     if config is None:
         return
     row = connection.execute("SELECT value FROM meta WHERE key='fingerprint'").fetchone()
@@ -163,6 +177,8 @@ def _check_config(connection: sqlite3.Connection, path: Path, config: Mapping[st
         return
     before = json.loads(connection.execute("SELECT value FROM meta WHERE key='config'").fetchone()[0])
     now = json.loads(canonical_json(config))
+    if json.loads(canonical_json(defaults)) | before == now:
+        return
     raise StoreConfigError(
         f"{path}: belongs to a run with another configuration ({_differences(before, now)}); "
         "resume with that configuration, or choose another work directory"

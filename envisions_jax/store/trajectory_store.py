@@ -31,6 +31,7 @@ class TrajectoryStore(Database):
       path: the file; created, with its folder, if missing (not when read only).
       config: JSON-able settings that identify the run. Kept in a new store; an existing store with other
         settings raises `StoreConfigError` naming the keys. Leave out what may change on resume.
+      defaults: what settings were before they could be set: of those, an older store need not name any.
       busy_timeout_s: how long to wait for another process's transaction.
     """
 

@@ -2,7 +2,7 @@
 
 from envisions_jax.training.checkpoints import CheckpointError, has_params, restore_params, save_params
 from envisions_jax.training.config import TrainConfig
-from envisions_jax.training.examples import Example
+from envisions_jax.training.examples import Example, Truncated, truncate
 from envisions_jax.training.trainer import StepStats, Trainer, TrainingError, TrainStats
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "TrainStats",
     "Trainer",
     "TrainingError",
+    "Truncated",
     "has_params",
     "restore_params",
     "save_params",
+    "truncate",
 ]

@@ -87,7 +87,8 @@ class Checkpoints:
             like: a pytree of arrays (or `ShapeDtypeStruct`s) with the structure and shapes that were saved.
 
         Raises:
-            CheckpointError: the checkpoint is whole but holds other arrays than `like`.
+            CheckpointError: the checkpoint is whole but holds other arrays than `like`, or the machine could
+                not read it (out of memory, of file handles, of permission).
         """
         for step in reversed(self.steps()):
             try:
@@ -95,6 +96,11 @@ class Checkpoints:
                 metadata, tree = self._read(step, like)
             except stored_tree.OtherTreeError:
                 raise
+            except (MemoryError, OSError) as error:  # says nothing of the checkpoint: it may well be whole
+                raise CheckpointError(
+                    f"could not read the checkpoint {self.directory / str(step)}: {first_line(error)}; "
+                    "it is still there"
+                ) from error
             except Exception as error:  # Orbax and TensorStore raise many types, bare Exception among them
                 logger.warning(
                     "damaged checkpoint removed: %s: %s", self.directory / str(step), first_line(error)

@@ -125,13 +125,17 @@ class WebEnvironment:
         return self._play(programs, screenshots=False)
 
     def look(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Observation | None]:
-        """What the page shows after each program, in order: None if its episode is over, or it is no program.
+        """What the page shows after each program, in order.
 
-        The episode is played from its beginning, which gives the same page always. Raises as `execute` does.
+        None if its episode is over or out of time, or if it is no program. The episode is played from its
+        beginning, which gives the same page always. Raises as `execute` does, and EnvironmentFailure where
+        the browser, and not the program, failed: that says nothing of an episode.
         """
         entries = (checked_entry(entry) for entry in programs)
         jobs = (replace(self._playing(task, program, False), observe=True) for task, program in entries)
-        for _, answer in self._run(jobs):
+        for job, answer in self._run(jobs):
+            if answer["status"] == "infrastructure":
+                raise EnvironmentFailure(f"{_name(job)} could not be looked at: {_reason(answer)}")
             ended = answer["status"] != "done" or answer["done"]
             yield None if ended else Observation(**answer["observation"])
 
@@ -184,13 +188,11 @@ class WebEnvironment:
     # --- Answers ---------------------------------------------------------------------------------
 
     def _task(self, job: Job, answer: dict[str, Any]) -> Task:
-        name = f"{job.page}/{job.seed}"
         if answer.get("observation") is None:
-            told = "; ".join(answer.get("notes", ())) or answer["status"]
-            raise EnvironmentFailure(f"{name} could not be observed: {told}")
+            raise EnvironmentFailure(f"{_name(job)} could not be observed: {_reason(answer)}")
         seen = Observation(**answer["observation"])
         return Task(
-            id=name,
+            id=_name(job),
             question=self.question(seen),
             answer=1,
             meta={"page": job.page, "seed": job.seed, "utterance": seen.utterance, "html": seen.html},
@@ -245,6 +247,15 @@ class WithScreenshots:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+def _name(job: Job) -> str:
+    return f"{job.page}/{job.seed}"
+
+
+def _reason(answer: dict[str, Any]) -> str:
+    """Why a job came to nothing; a worker that died twice left no notes."""
+    return "; ".join(answer.get("notes", ())) or answer["status"]
 
 
 def _told(notes: list[str]) -> str:

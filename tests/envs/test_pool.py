@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -80,6 +81,17 @@ def test_two_runs_at_once_do_not_mix(environment: PythonEnvironment) -> None:
     first, second = environment.execute(_numbered(10)), environment.execute(_numbered(10))
     for number, (one, other) in enumerate(zip(first, second, strict=True)):
         assert one.value == other.value == number
+
+
+def test_a_second_thread_is_refused_while_the_first_waits(environment: PythonEnvironment) -> None:
+    """Both would write to the same workers. The first goes on undisturbed."""
+    slow = "import time\ntime.sleep(1)\nresult = 7"
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(lambda: list(environment.execute([(envs.Task("slow", "?", 7), slow)])))
+        time.sleep(0.3)
+        with pytest.raises(RuntimeError, match="one thread at a time"):
+            list(environment.execute(_numbered(1)))
+        assert [outcome.kind for outcome in running.result()] == ["correct"]
 
 
 def test_an_exception_of_the_source_comes_through(environment: PythonEnvironment) -> None:

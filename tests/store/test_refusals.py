@@ -60,6 +60,17 @@ def test_other_configuration_is_refused_by_key(path: Path) -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})
 
 
+def test_a_key_that_an_older_store_does_not_name_had_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    TrajectoryStore(path, config={"k": 5}).close()
+    defaults = {"k": 1, "errors": False}
+    TrajectoryStore(path, config={"k": 5, "errors": False}, defaults=defaults).close()
+    with pytest.raises(StoreConfigError, match="errors"):
+        TrajectoryStore(path, config={"k": 5, "errors": True}, defaults=defaults)
+    with pytest.raises(StoreConfigError, match="k: 5 there, 1 here"):
+        TrajectoryStore(path, config={"k": 1, "errors": False}, defaults=defaults)
+
+
 def test_newer_schema_is_refused_untouched(path: Path) -> None:
     fill(path).close()
     connection = sqlite3.connect(path)

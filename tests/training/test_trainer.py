@@ -24,6 +24,7 @@ from envisions_jax.training import (
     Trainer,
     TrainingError,
     TrainStats,
+    stored_tree,
 )
 from envisions_jax.training.config import learning_rate
 
@@ -184,6 +185,22 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert "damaged checkpoint removed" in caplog.text
     assert stats.resumed_from == 4
     assert equal_bits(params, uninterrupted[0])
+
+
+def test_a_checkpoint_that_the_machine_cannot_read_now_stays(
+    tiny_policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Killed):
+        interrupted.train(tiny_policy, str(tmp_path), kill_at(7))
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def out_of_memory(*_: object) -> object:
+        raise MemoryError("16 GiB")
+
+    monkeypatch.setattr(stored_tree, "read", out_of_memory)
+    with pytest.raises(CheckpointError, match="16 GiB; it is still there"):
+        interrupted.train(tiny_policy, str(tmp_path), None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_checkpoints_of_another_training_are_refused(
