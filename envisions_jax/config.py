@@ -252,7 +252,7 @@ def _typed(cls: type, plain: Mapping[str, Any], prefix: str) -> Any:
     values = {key: _value(hints[key], value, prefix + key) for key, value in plain.items()}
     try:
         return cls(**values)
-    except ValueError as error:  # the sections of other rooms check themselves
+    except ValueError as error:  # some sections check themselves
         raise ConfigError(str(error)) from error
 
 

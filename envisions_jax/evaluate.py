@@ -45,7 +45,7 @@ def main(config: Config, values: flags.FlagValues) -> int:
 
     # Here, not above: what cannot work is told before JAX starts.
     from envisions_jax.domain import open_domain
-    from envisions_jax.rooms import speaking_errors
+    from envisions_jax.entry_points import speaking_errors
     from envisions_jax.stages.run import tokenizer_of
 
     with speaking_errors():
@@ -81,7 +81,7 @@ def find_run(config: Config, checkpoint: str) -> WorkDir | None:
 
 def open_checkpoint(config: Config, checkpoint: str, run: WorkDir | None) -> "Policy":
     """The policy that `checkpoint` names. Raises ConfigError for a run without a policy."""
-    from envisions_jax.rooms import open_policy
+    from envisions_jax.entry_points import open_policy
     from envisions_jax.training import has_params, restore_params
 
     if run is None:

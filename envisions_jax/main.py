@@ -32,7 +32,7 @@ def main(config: Config, values: flags.FlagValues) -> int:
     reporter.line(f"{config.name}: {given.told}, in {workdir.root}")
 
     # Here, not above: what cannot work is told before JAX starts.
-    from envisions_jax.rooms import speaking_errors
+    from envisions_jax.entry_points import speaking_errors
 
     with speaking_errors():
         execute(config, workdir, given, reporter)
@@ -40,13 +40,13 @@ def main(config: Config, values: flags.FlagValues) -> int:
 
 
 def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Reporter) -> None:
-    """Load the model, open the rooms, run the loop, and tell how it went."""
+    """Load the model, open store and environment, run the loop, and tell how it went."""
     from envisions_jax.clock import Clock, compiled_programs
     from envisions_jax.domain import open_domain
+    from envisions_jax.entry_points import open_policy
     from envisions_jax.loop import run_loop
     from envisions_jax.memory import peak_memory_gib
     from envisions_jax.metrics import MetricsWriter, read_metrics
-    from envisions_jax.rooms import open_policy
     from envisions_jax.stages.run import Run, check_ending, check_lengths, tokenizer_of
     from envisions_jax.store import TrajectoryStore
     from envisions_jax.summary import final_table, table_of_sets

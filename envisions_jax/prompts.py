@@ -219,7 +219,11 @@ class Prompts:
 
 
 def canonical_text(program: str) -> str:
-    """Line ends as \\n, no white space at line ends or around the whole; nothing that changes its meaning."""
+    """Line ends as \\n, no white space at line ends or around the whole.
+
+    What is run, stored and trained on is this text, so a program means what it means (white space at the end
+    of a line counts within a string of several lines).
+    """
     lines = program.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.rstrip() for line in lines).strip()
 

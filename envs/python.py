@@ -7,7 +7,6 @@ compares, and asks a second kind of worker, which never runs programs, where onl
 """
 
 import json
-import re
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -16,21 +15,15 @@ from typing import Any, Self
 
 from envs.answers import Answer, decode_answer, quick_compare
 from envs.base import Outcome, OutcomeKind, Task, checked_entry
+from envs.programs import extract_program
 from envs.sandbox import judge, program
 from envs.sandbox.pool import SandboxPool
 from envs.sandbox.settings import LAYERS, PROTECTIONS, Protection, SandboxSettings
 
-_FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _ERROR_LIMIT = 500
 _JUDGE_LIMIT_S = 3.0
 _JUDGE_MEMORY_MB = 1024
 _LOOK_AHEAD_PER_WORKER = 8
-
-
-def extract_program(text: str) -> str:
-    """The body of the first fenced block (also one that never closes), else the whole text; stripped."""
-    match = _FENCE.search(text)
-    return (match.group(1) if match else text).strip()
 
 
 class PythonEnvironment:

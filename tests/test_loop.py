@@ -236,7 +236,7 @@ def decided(workdir: WorkDir) -> tuple[str, list[dict[str, object]]]:
         return opened.digest(), [without_time(record) for record in read_metrics(workdir.metrics)]
 
 
-def test_a_run_interrupted_in_every_stage_ends_as_one_never_interrupted(
+def test_a_run_interrupted_at_any_use_of_the_environment_ends_as_one_never_interrupted(
     config: Config, workdir: WorkDir, base: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = envs.make

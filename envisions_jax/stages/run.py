@@ -25,7 +25,7 @@ _ERROR_WORDS = 8  # tokens around it, at most
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its settings, its rooms and its memory. `base` is the policy with weights theta_0."""
+    """One run: its settings, what it works with and its memory. `base` is the policy with weights theta_0."""
 
     config: Config
     workdir: WorkDir

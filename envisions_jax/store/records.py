@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+from envs.base import OUTCOME_KINDS, OutcomeKind
+
 Stage = Literal["explore", "refine"]
-OutcomeKind = Literal["correct", "wrong", "error", "timeout", "invalid", "infrastructure"]
 Value = str | int | float | None
 
 STAGES: tuple[str, ...] = get_args(Stage)
-OUTCOMES: tuple[str, ...] = get_args(OutcomeKind)
+OUTCOMES: tuple[str, ...] = OUTCOME_KINDS
 # Characters of what a program printed, or its actions did, that are kept for a reader.
 MOST_OUTPUT = 2_000
 

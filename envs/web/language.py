@@ -17,7 +17,6 @@ with a new view of the page. To the page the whole is one program.
 
 import ast
 import difflib
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,8 +46,6 @@ _MOST_SHOWN = 100  # characters of an argument, where an action is told of
 
 NEXT_TURN = "# look again"
 
-_FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
-
 
 class ProgramError(ValueError):
     """A text that is no program of this language; the message names the line and what is wrong there."""
@@ -76,10 +73,8 @@ def read_program(text: str) -> list[Action]:
     """The actions of a program, loops unrolled. Raises ProgramError; never runs anything."""
     if len(text) > MOST_TEXT:
         raise ProgramError(f"a program has at most {MOST_TEXT} characters, this one {len(text)}")
-    match = _FENCE.search(text)
-    body = (match.group(1) if match else text).strip()
     try:
-        statements = _parse(body)
+        statements = _parse(extract_program(text))
         actions = list(islice(_Unrolled().block(statements, {}), MOST_ACTIONS + 1))
     except RecursionError:
         raise ProgramError("it is nested too deeply") from None

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 import envs
-from envs.python import PythonEnvironment, extract_program
+from envs.programs import extract_program
+from envs.python import PythonEnvironment
 from tests.envs.conftest import run
 
 

@@ -1,4 +1,4 @@
-"""The model that entry points open for a run, and how errors of all rooms are told."""
+"""What the commands have in common: the model that they open for a run, and how they tell errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from envisions_jax.training import CheckpointError, TrainingError
 
 @contextmanager
 def speaking_errors() -> Iterator[None]:
-    """Turn what the user can put right in any room into `RunError`, which ends in one line."""
+    """Turn what the user can put right into `RunError`, which ends in one line."""
     try:
         yield
     except (
