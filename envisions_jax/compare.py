@@ -22,6 +22,9 @@ from envisions_jax.workdir import WorkDir, read_config
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code of the comparison."""
+    if set(arguments) & {"--help", "-h", "-help"}:
+        print(str(__doc__).strip())
+        return 0
     if len(arguments) != 2 or any(argument.startswith("-") for argument in arguments):
         return fail("say which two runs: python -m envisions_jax.compare RUN OTHER_RUN", 2)
     return guard(lambda: _compare(*map(Path, arguments)))

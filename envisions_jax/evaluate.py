@@ -36,10 +36,11 @@ def main(config: Config, values: flags.FlagValues) -> int:
     validate(flatten(with_values(config, {"prompt.shots": values.shots})))
     run = find_run(config, values.checkpoint)
     if run is None and values.checkpoint != "base":
+        _check_folder(values.checkpoint)
         check_model(values.checkpoint, "checkpoint")
     elif run is None or not run.final.exists():  # else the base model is not needed, and may be gone
         check_model(config.model.path)
-    output = Path(values.output or _default_output(run, values.shots))
+    output = Path(values.output or default_output(run, values.shots))
     _check_output(output)
     given = given_tasks(config, train=False)
 
@@ -48,11 +49,19 @@ def main(config: Config, values: flags.FlagValues) -> int:
     from envisions_jax.entry_points import speaking_errors
     from envisions_jax.stages.run import tokenizer_of
 
+    Reporter().line(f"evaluating {_told(values.checkpoint, run)}")
     with speaking_errors():
         policy = open_checkpoint(config, values.checkpoint, run)
         with open_domain(config, given, tokenizer_of(policy)) as domain:
             by_set = evaluate_sets(config, policy, domain, values.shots)
-    report = {"checkpoint": values.checkpoint, "shots": values.shots, "sets": by_set}
+    report = {
+        "checkpoint": values.checkpoint,
+        "policy": _told(values.checkpoint, run),
+        "config": config.name,
+        "settings": flatten(config),
+        "shots": values.shots,
+        "sets": by_set,
+    }
     try:
         write_atomically(output, json.dumps(report, indent=1) + "\n")
     except OSError as error:
@@ -131,10 +140,28 @@ def evaluate_sets(
     return report
 
 
-def _default_output(run: WorkDir | None, shots: int) -> Path:
-    """Beside the run that was evaluated, or here."""
-    name = f"evaluation-{shots}shot.json"
-    return run.root / name if run else Path(name)
+def _told(checkpoint: str, run: WorkDir | None) -> str:
+    """Which weights they are, for a reader."""
+    if run is None:
+        return f"the model {checkpoint}" if checkpoint != "base" else "the base model"
+    if run.final.exists():
+        return f"the last policy of {run.root}"
+    trained = run.policies()
+    return f"the policy of iteration {trained[0] + 1} of {run.root}" if trained else f"the run {run.root}"
+
+
+def _check_folder(checkpoint: str) -> None:
+    """Raise ConfigError for what looks like a path of this machine, and is none."""
+    path = Path(checkpoint).expanduser()
+    if not path.exists() and path.parent != Path() and path.parent.is_dir():
+        raise ConfigError(f"checkpoint={checkpoint!r}: there is no such run or model in {path.parent}")
+
+
+def default_output(run: WorkDir | None, shots: int) -> Path:
+    """A new file beside the run that was evaluated, or here: an earlier evaluation is not written over."""
+    folder = run.root if run else Path()
+    names = (f"evaluation-{shots}shot{number}.json" for number in ("", *(f"-{n}" for n in range(2, 10**6))))
+    return next(folder / name for name in names if not (folder / name).exists())
 
 
 def _check_output(output: Path) -> None:
@@ -151,7 +178,9 @@ def _define_flags() -> None:
     flags.DEFINE_string("checkpoint", "", "base, a run's work directory, or a model")
     flags.DEFINE_integer("shots", 0, "demonstrations in the prompt", lower_bound=0)
     flags.DEFINE_list("tasks", [], "test sets, instead of the config's")
-    flags.DEFINE_string("output", "", "JSON file to write; by default beside the checkpoint")
+    flags.DEFINE_string(
+        "output", "", "JSON file to write; by default a new one in the run's folder, or here if it is no run"
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import check_model
 from envisions_jax.progress import Reporter
-from envisions_jax.store import StoreError, check_free
+from envisions_jax.store import StoreCorruptError, StoreError, TrajectoryStore, check_free
 from envisions_jax.task_sets import GivenTasks, given_tasks
 from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity
 
@@ -46,13 +46,13 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     from envisions_jax.entry_points import open_policy
     from envisions_jax.loop import run_loop
     from envisions_jax.memory import peak_memory_gib
-    from envisions_jax.metrics import MetricsWriter, read_metrics
+    from envisions_jax.metrics import MetricsWriter
     from envisions_jax.stages.run import Run, check_ending, check_lengths, tokenizer_of
-    from envisions_jax.store import TrajectoryStore
-    from envisions_jax.summary import final_table, table_of_sets
 
-    verb = "going on" if workdir.store.exists() else "starting"
-    reporter.line(f"{verb} with {config.model.path}: it is loaded, and what is not yet cached is compiled")
+    done = tell_progress(config, workdir, reporter)
+    if done >= config.loop.iterations and (workdir.final.exists() or not config.checkpoint.export):
+        tell_results(config, workdir, reporter)
+        return
     base = open_policy(config)
     check_ending(base)
     with ExitStack() as stack:
@@ -80,11 +80,44 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
             reporter=reporter,
         )
         run_loop(run)
+    tell_results(config, workdir, reporter)
+    reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
+
+
+def tell_progress(config: Config, workdir: WorkDir, reporter: Reporter) -> int:
+    """Say what is to come, and how much of it was done before; returns how many iterations were."""
+    done, total = iterations_done(config, workdir), config.loop.iterations
+    if done >= total:
+        reporter.line(f"all {total} iterations are done: nothing is left to do")
+        return done
+    verb = "starting"
+    if workdir.store.exists():
+        verb = f"{done} of {total} iterations done, going on with iteration {done + 1}"
+    reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
+    return done
+
+
+def iterations_done(config: Config, workdir: WorkDir) -> int:
+    """How many iterations an earlier start has finished."""
+    if not workdir.store.exists():
+        return 0
+    try:
+        with TrajectoryStore(workdir.store, read_only=True) as store:
+            return sum(store.is_done(number, "iteration") for number in range(config.loop.iterations))
+    except StoreCorruptError:  # an empty file of a start that was killed; what is damaged is told later
+        return 0
+
+
+def tell_results(config: Config, workdir: WorkDir, reporter: Reporter) -> None:
+    """The tables of a run, and where it is."""
+    from envisions_jax.metrics import read_metrics
+    from envisions_jax.summary import final_table, table_of_sets, table_of_times
+
     records = read_metrics(workdir.metrics)
-    if by_set := table_of_sets(records, config.name):
+    reporter.show(table_of_times(records, f"{config.name}: time"))
+    if by_set := table_of_sets(records, f"{config.name}: test sets"):
         reporter.show(by_set)
     reporter.show(final_table(records, config.name))
-    reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
     reporter.line(f"all of it is in {workdir.root}")
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Text = str | Sequence[int]  # a text, or its tokens
 DEFAULT_BEAM_SLOTS = 32
+MOST_BEAMS = 256  # of one prompt: all are decoded side by side
 DTypeName = Literal["auto", "float32", "bfloat16"]
 
 
@@ -173,6 +174,9 @@ class Policy:
         from envisions_jax.sampling.sampler import Decoding
 
         _check_count("k", k, "ask for at least one candidate for each prompt")
+        for name, number in (("temperature", temperature), ("top_p", top_p)):
+            _check(_is_number(number), name, number, "give a number")
+        _check(_is_whole(seed), "seed", seed, "give a whole number")
         _check(0 <= temperature < np.inf, "temperature", temperature, "give 0 (greedy) or more")
         _check(0 < top_p <= 1, "top_p", top_p, "give a number in (0, 1]; 1 is the whole vocabulary")
         self._check_decoding(max_new_tokens, stop)
@@ -228,6 +232,7 @@ class Policy:
         from envisions_jax.sampling.beam import beam_search
 
         _check_count("beams", beams, "search with at least one beam")
+        _check(beams <= MOST_BEAMS, "beams", beams, f"at most {MOST_BEAMS}: each holds keys and values")
         if slots is not None:
             _check_count("slots", slots, "decode at least one beam at a time")
         self._check_decoding(max_new_tokens, stop)
@@ -290,19 +295,24 @@ class Policy:
 
     def _prompt_tokens(self, prompts: Sequence[Text], room: int) -> list[list[int]]:
         _check(not isinstance(prompts, str), "prompts", prompts, "give a list of prompts, even of one")
+        _check(
+            isinstance(prompts, Sequence), "prompts", prompts, "give a list of texts, or of lists of tokens"
+        )
         tokens = [
-            self._need_tokenizer().encode(prompt) if isinstance(prompt, str) else self._checked(prompt)
-            for prompt in prompts
+            self._encoded(prompt) if isinstance(prompt, str) else self._checked(prompt) for prompt in prompts
         ]
         for number, prompt in enumerate(tokens):
             _check(len(prompt) > 0, f"prompts[{number}]", "an empty prompt", "give at least one token")
             self._check_length(f"prompts[{number}]", len(prompt) + room)
         return tokens
 
+    def _encoded(self, prompt: str) -> list[int]:
+        return self._need_tokenizer().encode(_checked_text(prompt))
+
     def _completion_tokens(self, completion: Text, eos: bool) -> list[int]:
         if not isinstance(completion, str):
             return self._checked(completion)
-        tokens = self._need_tokenizer().encode_completion(completion)
+        tokens = self._need_tokenizer().encode_completion(_checked_text(completion))
         if not eos:
             return tokens
         _check(
@@ -311,6 +321,8 @@ class Policy:
         return [*tokens, self.eos_ids[0]]
 
     def _checked(self, tokens: Sequence[int]) -> list[int]:
+        are_ids = isinstance(tokens, (Sequence, np.ndarray, jax.Array)) and all(map(_is_whole, tokens))
+        _check(are_ids, "tokens", tokens, "give a text, or a list of whole numbers")
         tokens = [int(token) for token in tokens]
         for token in tokens:
             _check(
@@ -368,10 +380,26 @@ def _check(holds: bool, key: str, value: object, advice: str) -> None:
         )
 
 
+def _checked_text(text: str) -> str:
+    """The text, which must be one that can be written down. Raises ValueError."""
+    lone = next((sign for sign in text if "\ud800" <= sign <= "\udfff"), None)
+    _check(lone is None, "text", lone, "half a surrogate pair is no text: decode it with errors='replace'")
+    return text
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, (np.ndarray, jax.Array)):  # as an array of tokens holds, without a dimension
+        return bool(jnp.issubdtype(value.dtype, jnp.integer))
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def _check_count(key: str, value: object, advice: str) -> None:
     """Raise ValueError unless it is a whole number from 1."""
-    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    _check(is_whole and value >= 1, key, value, f"{advice}, a whole number")  # type: ignore[operator]
+    _check(_is_whole(value) and value >= 1, key, value, f"{advice}, a whole number")  # type: ignore[operator]
 
 
 def _check_shape(shape: StageShape | None, prompts: Sequence[Sequence[int]]) -> None:

@@ -70,8 +70,9 @@ class _Lines:
 
     def __init__(self, reporter: Reporter, name: str, total: int, done: int) -> None:
         self._reporter, self._name, self._total = reporter, name, total
-        self._done = self._before = done
+        self._done = done
         self._begin = self._last = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first steps were done, and how many
 
     def advance(self, steps: int) -> None:
         """`steps` more are done; of none there is nothing to say."""
@@ -79,12 +80,15 @@ class _Lines:
             return
         self._done += steps
         now = time.monotonic()
+        if self._first is None:  # from here on, or what was compiled before would count for each step
+            self._first = now, self._done
         if self._done < self._total and now - self._last < _LINE_EVERY_S:
             return
-        self._last, elapsed = now, now - self._begin
-        text = f"  {self._name}: {self._done}/{self._total}, {duration(elapsed)}"
-        if self._before < self._done < self._total:
-            left = elapsed / (self._done - self._before) * (self._total - self._done)
+        self._last = now
+        text = f"  {self._name}: {self._done}/{self._total}, {duration(now - self._begin)}"
+        since, before = self._first
+        if before < self._done < self._total:
+            left = (now - since) / (self._done - before) * (self._total - self._done)
             text += f", {duration(left)} left"
         self._reporter.line(text)
 

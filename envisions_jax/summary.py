@@ -10,8 +10,9 @@ from envisions_jax.progress import duration
 # Stages in the order in which an iteration goes through them, and what they are called in the table.
 STAGES = ("generate", "execute", "score", "train", "evaluate", "compile")
 
-# More sets than this are told as their mean, with a table of their own.
-MOST_COLUMNS = 6
+# More sets than this are told as their mean, with a table of their own: so the table of results keeps to 80
+# columns, as far as the names of the sets let it.
+MOST_COLUMNS = 2
 MEAN = "mean"
 
 Record = Mapping[str, Any]
@@ -28,16 +29,13 @@ def iteration_line(record: Record, iterations: int, seconds: Mapping[str, float]
 
 
 def final_table(records: Sequence[Record], title: str) -> Table:
-    """Iteration x accuracy on each test set, tasks solved, EA, STB, margin, examples and time by stage."""
+    """Policy x accuracy on each test set, tasks solved, EA, STB, margin and examples."""
     sets, accuracy = _columns(test_sets(records)), policies(records)
-    table = Table(title=title)
-    for name in ("policy", *sets, "solved", "EA", "STB", "margin", "L1+L2", *STAGES):
-        table.add_column(name, justify="left" if name == "policy" else "right")
+    table = _table(title, ("policy", *sets, "solved", "EA", "STB", "margin", "L1+L2"))
     for record in records:
         if record["kind"] == "base":
-            for name in ("base, few-shot", "base, zero-shot"):
-                times = _times(record) if name == "base, zero-shot" else []  # of both
-                table.add_row(name, *_percents(accuracy[name], sets), *[""] * 5, *times)
+            for name in ("base, zero-shot", "base, few-shot"):
+                table.add_row(name, *_percents(accuracy[name], sets))
         elif record["kind"] == "iteration":
             name = f"iteration {record['iteration'] + 1}"
             table.add_row(
@@ -46,8 +44,17 @@ def final_table(records: Sequence[Record], title: str) -> Table:
                 f"{record['solved_by_exploration']} -> {record['solved']}",
                 *(_number(record[key]) for key in ("ea", "stb", "margin")),
                 f"{record['l1_examples']}+{record['l2_examples']}",
-                *_times(record),
             )
+    return table
+
+
+def table_of_times(records: Sequence[Record], title: str) -> Table:
+    """Policy x time by stage, what was compiled apart, and the sum."""
+    table = _table(title, ("policy", *STAGES, "all"))
+    for record in records:
+        if record["kind"] in ("base", "iteration"):
+            name = "base" if record["kind"] == "base" else f"iteration {record['iteration'] + 1}"
+            table.add_row(name, *_times(record), duration(sum(record.get("time", {}).values())))
     return table
 
 
@@ -56,9 +63,7 @@ def table_of_sets(records: Sequence[Record], title: str) -> Table | None:
     sets, accuracy = test_sets(records), policies(records)
     if len(sets) <= MOST_COLUMNS:
         return None
-    table = Table(title=title)
-    for name in ("test set", *accuracy):
-        table.add_column(name, justify="left" if name == "test set" else "right")
+    table = _table(title, ("test set", *accuracy))
     for name in (*sets, MEAN):
         table.add_row(name, *(percent(_of(by_set, name)) for by_set in accuracy.values()))
     return table
@@ -69,8 +74,8 @@ def policies(records: Sequence[Record]) -> dict[str, Mapping[str, float | None]]
     found: dict[str, Mapping[str, float | None]] = {}
     for record in records:
         if record["kind"] == "base":
-            found["base, few-shot"] = record["accuracy"]["few_shot"]
             found["base, zero-shot"] = record["accuracy"]["zero_shot"]
+            found["base, few-shot"] = record["accuracy"]["few_shot"]
         elif record["kind"] == "iteration":
             found[f"iteration {record['iteration'] + 1}"] = record["accuracy"]
     return found
@@ -96,6 +101,14 @@ def mean_accuracy(accuracy: Mapping[str, float | None]) -> float | None:
     """The mean over test sets, each weighing the same; None if none of them was judged."""
     known = [value for value in accuracy.values() if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """An empty table: a name, then numbers, which are folded where the terminal is narrow, never cut."""
+    table = Table(title=title)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    return table
 
 
 def _columns(sets: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ class Task:
     """One problem `x` with its checkable answer `y`.
 
     `context` is further text that belongs to the question; `meta` is whatever a data set wants to carry
-    along.
+    along. Raises ValueError for an answer that is neither text nor number.
     """
 
     id: str
@@ -30,6 +30,10 @@ class Task:
     answer: str | int | float
     context: str = ""
     meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.answer, (str, int, float)) or self.answer != self.answer:
+            raise ValueError(f"task {self.id!r}: answer={self.answer!r} must be a text or a number")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 _JOBS_PER_WORKER = 2
 ATTEMPTS = 2
 _FAILED_STARTS_LIMIT = 3
+_KILLED = ": killed, perhaps because memory ran out"
 _START_LIMIT_S = 180.0  # SymPy without compiled files on a busy machine takes long to import
 
 
@@ -212,7 +213,13 @@ class Pool:
         self._workers.remove(worker)
         worker.ask_to_stop()
         worker.wait()
-        _LOG.warning("a worker %s (exit status %s) and is replaced", what, worker.process.returncode)
+        status = worker.process.returncode
+        _LOG.warning(
+            "a worker %s (exit status %s%s) and is replaced",
+            what,
+            status,
+            _KILLED if status in (-9, 137) else "",
+        )
         if not worker.is_ready:
             self._failed_starts += 1
             if self._failed_starts >= _FAILED_STARTS_LIMIT:

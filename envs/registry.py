@@ -1,5 +1,6 @@
 """Environments by name: `make("python", workers=2)`."""
 
+import inspect
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,10 @@ ENVIRONMENTS = {
 
 
 def make(name: str, **options: Any) -> Environment:
-    """The environment called `name`; `options` are those of its class.
+    """The environment called `name`: "python" or "web"; `options` are those of its class.
+
+    That is `envs.python.PythonEnvironment` (workers, time_limit_s, memory_limit_mb, …) or
+    `envs.web.environment.WebEnvironment` (workers, time_limit_s, success, observation, …).
 
     Raises ValueError for an unknown name, TypeError for an unknown option and EnvironmentFailure if the
     host cannot run it as asked.
@@ -21,5 +25,10 @@ def make(name: str, **options: Any) -> Environment:
     if name not in ENVIRONMENTS:
         raise ValueError(f"unknown environment {name!r}: choose one of {', '.join(sorted(ENVIRONMENTS))}")
     module, attribute = ENVIRONMENTS[name]
-    environment: Environment = getattr(import_module(module), attribute)(**options)
+    kind = getattr(import_module(module), attribute)
+    known = list(inspect.signature(kind).parameters)
+    for option in options:
+        if option not in known:
+            raise TypeError(f"the {name} environment has no option {option!r}; it has {', '.join(known)}")
+    environment: Environment = kind(**options)
     return environment

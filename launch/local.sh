@@ -11,6 +11,11 @@
 # ENVISIONS_RESTARTS=0 turns restarts off.
 set -uo pipefail
 
+case ${1-} in -h | --help)
+  sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+  exit 0
+  ;;
+esac
 if [ $# -lt 2 ]; then
   sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
   exit 2

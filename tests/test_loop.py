@@ -19,7 +19,7 @@ from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
 from envisions_jax.stages.candidates import self_reward
-from envisions_jax.stages.run import fold
+from envisions_jax.stages.run import fold, tokenizer_of
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.task_sets import given_tasks
 from envisions_jax.task_sets import train_tasks as load_train_tasks
@@ -255,13 +255,15 @@ def test_a_run_interrupted_at_any_use_of_the_environment_ends_as_one_never_inter
 
 
 def test_examples_that_are_too_long_are_counted_and_told(
-    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    experiment: Path, config: Config, base: Policy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = make_config(experiment, train__max_length=40, train__row_length=40, loop__iterations=1)
+    prompts = [PROMPTS.explore(task, shots=0) for task in load_train_tasks(config)]
+    most = max(len(tokenizer_of(base).encode(prompt)) for prompt in prompts) + 1
+    short = make_config(experiment, train__max_length=most, train__row_length=most, loop__iterations=1)
     workdir = run(short, tmp_path / "run")
     [record] = [record for record in read_metrics(workdir.metrics) if record["kind"] == "iteration"]
-    assert record["shortened"] + record["dropped"] > 0
-    assert "longer than train.max_length=40" in capsys.readouterr().out
+    assert record["shortened"] > 0
+    assert f"longer than train.max_length={most}" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_not_done_again(config: Config, workdir: WorkDir) -> None:

@@ -11,7 +11,7 @@ from envisions_jax import compare
 from envisions_jax.command_line import RunError, guard
 from envisions_jax.config import Config, flatten, with_values
 from envisions_jax.config_rules import ConfigError
-from envisions_jax.evaluate import find_run
+from envisions_jax.evaluate import default_output, find_run
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.workdir import SCHEMA, WorkDir, check_workdir, create_workdir, read_config
 
@@ -105,6 +105,7 @@ def test_evaluate_wants_a_checkpoint_known_sets_and_demonstrations_there_are() -
         (["--checkpoint=base", "--tasks=gsm9k"], "did you mean gsm8k?"),
         (["--checkpoint=base", "--shots=99"], "shots=99"),
         (["--checkpoint=no such run"], "checkpoint=no such run: no model at"),
+        (["--checkpoint=configs/nosuch"], "there is no such run or model in configs"),
         (["--checkpoint=base", "--output=configs"], "output=configs: is a folder"),
         (["--checkpoint=base", "--output=nowhere/x.json"], "there is no folder nowhere"),
     ):
@@ -197,6 +198,15 @@ def test_a_run_is_evaluated_with_its_own_model_and_prompts(tmp_path: Path) -> No
     assert WorkDir(tmp_path).policies() == [10, 2]
 
 
+def test_an_evaluation_is_not_written_over_an_earlier_one(tmp_path: Path) -> None:
+    workdir = WorkDir(tmp_path)
+    for name in ("evaluation-0shot.json", "evaluation-0shot-2.json", "evaluation-0shot-3.json"):
+        output = default_output(workdir, 0)
+        assert output == tmp_path / name
+        output.touch()
+    assert default_output(workdir, 3) == tmp_path / "evaluation-3shot.json"
+
+
 # ---- How programs end ----------------------------------------------------------------------
 
 
@@ -251,6 +261,11 @@ def test_compare_shows_both_and_the_difference(tmp_path: Path, capsys: pytest.Ca
     assert "60.0 %" in last and "47.5 %" in last and "-12.5" in last
     assert "base, few-shot" in shown
     assert "selection.filter: 'environment' in full, 'none' in control" in shown
+
+
+def test_compare_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare.main(["--help"]) == 0
+    assert "python -m envisions_jax.compare runs/" in capsys.readouterr().out
 
 
 def test_compare_refuses_what_is_not_a_finished_run(

@@ -97,6 +97,8 @@ BAD: dict[str, tuple[Callable[[Policy], object], str]] = {
     "long prompt": (lambda p: p.generate([LONG[:512]]), r"prompts\[0\]: got 513 tokens; .*512"),
     "foreign token": (lambda p: p.generate([[5, 100_000]]), "token: got 100000; ids go up to"),
     "beams": (lambda p: p.beam_search(["a"], beams=0), "beams: got 0; "),
+    "many beams": (lambda p: p.beam_search(["a"], beams=10**6), "beams: got 1000000; at most 256"),
+    "foreign logits": (lambda p: p.logits(np.array([[5, 100_000]])), "token: got 100000"),
     "beam prompt": (lambda p: p.beam_search([[]]), r"prompts\[0\]"),
     "completions": (lambda p: p.score(["a", "b"], [["c"]]), "completions: got 1 lists; .*2 prompts"),
     "completions as text": (lambda p: p.score(["a"], ["c"]), r"completions\[0\]: got 'c'; give a list"),

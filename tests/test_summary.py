@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from envisions_jax.summary import MOST_COLUMNS, final_table, mean_accuracy, table_of_sets
+from envisions_jax.summary import MOST_COLUMNS, final_table, mean_accuracy, table_of_sets, table_of_times
 
 NAMES = [f"page-{number}" for number in range(MOST_COLUMNS + 1)]
 
@@ -36,6 +36,40 @@ def test_few_sets_are_columns() -> None:
     records = [base(NAMES[:-1])]
     assert table_of_sets(records, "run") is None
     assert all(name in text(final_table(records, "run")) for name in NAMES[:-1])
+
+
+def test_results_fit_into_80_columns_and_numbers_are_never_cut() -> None:
+    iteration = {
+        "kind": "iteration",
+        "iteration": 9,
+        "accuracy": {"generated": 0.4321},
+        "solved_by_exploration": 377,
+        "solved": 396,
+        "ea": 0.249,
+        "stb": 1.0,
+        "margin": 0.123,
+        "l1_examples": 1234,
+        "l2_examples": 1235,
+        "time": {"generate": 3661.0, "train": 59.0},
+    }
+    records = [base(["generated"]), iteration]
+    for width, console in ((80, Console(width=80)), (40, Console(width=40))):
+        with console.capture() as capture:
+            console.print(final_table(records, "run"))
+            console.print(table_of_times(records, "run"))
+        assert "…" not in capture.get()
+        if width == 80:
+            for number in (
+                "43.2 %",
+                "377 -> 396",
+                "0.249",
+                "1.000",
+                "0.123",
+                "1234+1235",
+                "1:01:01",
+                "1:02:00",
+            ):
+                assert number in capture.get()
 
 
 def test_sets_without_a_verdict_weigh_nothing() -> None:

@@ -130,7 +130,7 @@ def _sample_stage(
     prompts = [request.prompt for request in requests]
     shape = policy.plan_stage(prompts, run.config.sampler.max_new_tokens)
     slots = slots_for(run.config, sum(request.count for request in shards[0]))
-    name = f"{stage} {iteration}"
+    name = f"{stage} {iteration + 1}"
     with run.reporter.stage(name, total, done) as advance, ThreadPoolExecutor(1) as executor:
         sampling = Sampling(run, iteration, stage, policy, prompts, shape, slots, advance)
         executing: Future[None] | None = None

@@ -71,7 +71,7 @@ def evaluate(
         config=config,
         slots=slots_for(run.config, len(shards[0]) * config.beams),
     ).planned(policy, [test.task for test in tests])
-    who = "base" if iteration == BASE else str(iteration)
+    who = "base" if iteration == BASE else str(iteration + 1)
     name = f"evaluate {who} {kind.replace('_', '-')}"
     with run.reporter.stage(
         name, exam.interaction.turns * len(tests), exam.interaction.turns * done

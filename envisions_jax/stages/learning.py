@@ -74,19 +74,19 @@ def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: T
         return policy_of(run, iteration)
     if examples.shortened or examples.dropped:
         run.reporter.line(
-            f"train {iteration}: longer than train.max_length={run.config.train.max_length}: "
+            f"train {iteration + 1}: longer than train.max_length={run.config.train.max_length}: "
             f"{examples.shortened} examples are cut, {examples.dropped} left out, "
             f"of {len(examples.examples) + examples.dropped}"
         )
     if examples.dropped and not examples.examples:
         raise RunError(
-            f"iteration {iteration}: the prompts of all {examples.dropped} examples fill "
+            f"iteration {iteration + 1}: the prompts of all {examples.dropped} examples fill "
             f"train.max_length={run.config.train.max_length}; give more"
         )
     if not examples.examples:
         raise RunError(
-            f"iteration {iteration}: no candidate solved a task, so there is nothing to learn from; try more "
-            "candidates (sampler.k), a lower sampler.temperature, more demonstrations or easier tasks"
+            f"iteration {iteration + 1}: no candidate solved a task: there is nothing to learn from; "
+            "try more candidates (sampler.k), a lower sampler.temperature, demonstrations or easier tasks"
         )
     seed = fold(run.config.seed, "train", iteration)
     return_free_memory()  # of sampling: training needs the most
@@ -156,7 +156,7 @@ def _train(
     batch_size, epochs = run.config.train.batch_size, run.config.train.epochs
     steps = -(-len(examples) // batch_size) * epochs
 
-    with run.reporter.stage(f"train {iteration}", steps) as advance:
+    with run.reporter.stage(f"train {iteration + 1}", steps) as advance:
 
         def on_step(stats: StepStats) -> None:
             values = {

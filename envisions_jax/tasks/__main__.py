@@ -18,7 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table or the samples; returns the exit code: 2 for what the user must change."""
     parser = argparse.ArgumentParser(prog="python -m envisions_jax.tasks", description="Show the data sets.")
     parser.add_argument("--name", help=f"only this data set: {', '.join(NAMES)}")
-    parser.add_argument("--split", default="train", help="train, test, all or a slice such as train[:700]")
+    parser.add_argument(
+        "--split", help="of the tasks shown: train (the default), test, all or a slice such as train[:700]"
+    )
     parser.add_argument("--path", help="local JSON Lines file, or folder of <name>_<split>.jsonl files")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N tasks")
     parser.add_argument("--seed", type=int, default=0, help="of the generator and of the sample shown")
@@ -28,10 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given.name or "generated"
     try:
         if given.show < 1:
-            _print_table([given.name] if given.name else NAMES, given.path, given.compat)
+            if given.split is not None:
+                raise TaskError(f"--split={given.split} is of the tasks that --show=N prints; give that too")
+            readable = _print_table([given.name] if given.name else NAMES, given.path, given.compat)
+            if given.path is not None and not readable:
+                raise TaskError(f"--path={given.path}: nothing there can be read, see above")
             return 0
         options = {"level": given.level} if name.startswith("generated") else {"compat": given.compat}
-        tasks = load(name, given.split, given.path, given.show, given.seed, **options)
+        tasks = load(name, given.split or "train", given.path, given.show, given.seed, **options)
     except TaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -40,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _print_table(names: Sequence[str], path: str | None, compat: str) -> None:
+def _print_table(names: Sequence[str], path: str | None, compat: str) -> int:
+    """One row a set and split; returns how many of the real ones could be read."""
+    readable = 0
     row = "{:<10} {:<6} {:>7} {:>7}  {}"
     print(row.format("name", "split", "here", "paper", "used"))
     for name in names:
@@ -57,9 +65,11 @@ def _print_table(names: Sequence[str], path: str | None, compat: str) -> None:
             here, note = "-", real.subset
             try:
                 here = str(len(load(name, split, path, compat=compat)))
+                readable += 1
             except TaskError as error:
                 note = str(error)
             print(row.format(name, split, here, expected, note))
+    return readable
 
 
 if __name__ == "__main__":

@@ -158,7 +158,8 @@ def _join(body: str, question: str) -> str:
 
 def _answer(columns: Mapping[str, Any], column: str = "answer") -> Any:
     if columns.get(column) is None:
-        raise _RowError(f"column {column!r} is missing (there are {', '.join(columns) or 'none'})")
+        found = "is null" if column in columns else f"is missing (there are {', '.join(columns) or 'none'})"
+        raise _RowError(f"column {column!r} {found}")
     return columns[column]
 
 

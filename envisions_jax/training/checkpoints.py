@@ -21,6 +21,7 @@ from envisions_jax.training.stored_tree import CheckpointError, first_line
 
 logger = logging.getLogger(__name__)
 
+_ADVICE = "put a copy there, or start in another work directory"
 _HALF_WRITTEN = "*.orbax-checkpoint-tmp*"  # the names Orbax gives before a checkpoint is whole
 
 
@@ -166,7 +167,7 @@ def restore_params(directory: str | Path, like: Any) -> tuple[Any, dict[str, Any
     """
     directory = Path(directory).absolute()
     if not has_params(directory):
-        raise CheckpointError(f"no weights at {directory}")
+        raise CheckpointError(f"no weights at {directory}; {_ADVICE}")
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         try:
             stored_tree.require_whole(directory)
@@ -174,7 +175,9 @@ def restore_params(directory: str | Path, like: Any) -> tuple[Any, dict[str, Any
         except stored_tree.OtherTreeError:
             raise
         except Exception as error:  # Orbax and TensorStore raise many types, bare Exception among them
-            raise CheckpointError(f"the weights at {directory} are damaged: {first_line(error)}") from error
+            raise CheckpointError(
+                f"the weights at {directory} are damaged: {first_line(error)}; {_ADVICE}"
+            ) from error
     return params, metadata
 
 

@@ -27,7 +27,10 @@ def main(arguments: list[str]) -> int:
     user = lockdown.draw_user()
     layers, reasons = lockdown.find_layers(_wanted(settings), user)
     missing = missing_for_full(layers)
-    frames.write(answers, {"layers": layers, "reasons": reasons})
+    try:
+        frames.write(answers, {"layers": layers, "reasons": reasons})
+    except BrokenPipeError:  # the parent has given up: nobody is left to work for
+        return 1
     if settings.protection == "full" and missing:
         return 1
     if "namespaces" in layers:
@@ -64,7 +67,10 @@ def take_over_pipes() -> tuple[int, int]:
 def watch(parent_handle: int, child: int) -> int:
     """Blocks until the parent or the zygote is gone, then leaves no process behind."""
 
+    ended = []
+
     def end(number: int, frame: object) -> None:
+        ended.append(number)
         os.kill(child, signal.SIGKILL)
 
     child_handle = os.pidfd_open(child)
@@ -78,7 +84,9 @@ def watch(parent_handle: int, child: int) -> int:
         end(signal.SIGTERM, None)
     _, status = os.waitpid(child, 0)
     _reap_orphans()
-    return 0 if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else 1
+    # As a shell says it: 137 is a zygote that was killed, for want of memory most often, and not by us.
+    code = os.waitstatus_to_exitcode(status)
+    return 0 if ended and code == -signal.SIGKILL else 128 - code if code < 0 else code or 1
 
 
 def _reap_orphans() -> None:

@@ -51,10 +51,13 @@ def main(settings: SandboxSettings, layers: list[str], user: int, jobs: int, ans
     linux.die_with_parent()
     os.umask(0o077)
     child = _prepare(settings, layers, user)
-    frames.write(answers, {"ready": os.getpid()})
-    while (job := frames.read(jobs)) is not None:
-        answer = _run(child, job["payload"], settings.output_limit)
-        frames.write(answers, {"id": job["id"], **answer})
+    try:
+        frames.write(answers, {"ready": os.getpid()})
+        while (job := frames.read(jobs)) is not None:
+            answer = _run(child, job["payload"], settings.output_limit)
+            frames.write(answers, {"id": job["id"], **answer})
+    except BrokenPipeError:  # the parent has given up and does not want to know
+        pass
     os._exit(0)
 
 

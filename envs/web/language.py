@@ -24,6 +24,8 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Literal
 
+from envs.programs import extract_program
+
 ActionKind = Literal["click_xpath", "click_option", "movemouse", "type", "press"]
 
 # The one parameter of each action, by the name it may be given as.
