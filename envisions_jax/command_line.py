@@ -10,6 +10,7 @@ import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -119,7 +120,9 @@ def _config() -> Config:
     try:
         plain = flags.FLAGS.config.to_dict()
     except OSError as error:  # ml_collections reports a missing file only when the config is first used
-        raise ConfigError(f"--config: {_last_line(error)}") from error
+        told = _last_line(error).partition("[Errno ")[2].partition("] ")[2] or _last_line(error)
+        there = ", ".join(sorted(map(str, Path("configs").glob("[!_]*.py"))))
+        raise ConfigError(f"--config: {told}" + (f"; there are {there}" if there else "")) from error
     except AttributeError as error:
         kind = type(flags.FLAGS.config).__name__
         raise ConfigError(f"--config: get_config() gave {kind}, must give a ConfigDict") from error

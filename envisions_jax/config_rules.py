@@ -39,7 +39,7 @@ def validate(flat: Mapping[str, Any]) -> None:
     for key in _AT_LEAST_ONE:
         _require(flat[key] >= 1, flat, key, "must be at least 1")
     for key in _POSITIVE:
-        _require(0 < flat[key] < float("inf"), flat, key, "must be a positive number")
+        _require(0 < flat[key] < float("inf"), flat, key, "must be a positive, finite number")
     for key in flat:
         _require(_is_finite(flat[key]), flat, key, "must be a finite number")
     for key in _NOT_NEGATIVE:

@@ -383,7 +383,9 @@ def _check(holds: bool, key: str, value: object, advice: str) -> None:
 def _checked_text(text: str) -> str:
     """The text, which must be one that can be written down. Raises ValueError."""
     lone = next((sign for sign in text if "\ud800" <= sign <= "\udfff"), None)
-    _check(lone is None, "text", lone, "half a surrogate pair is no text: decode it with errors='replace'")
+    _check(
+        lone is None, "text", repr(lone), "half a surrogate pair is no text: decode it with errors='replace'"
+    )
     return text
 
 

@@ -34,6 +34,18 @@ IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 # No deadline per example: how long one takes on a busy machine says nothing. In CI always the same examples.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=IN_CI)
 hypothesis.settings.load_profile("house")
+# Folders and modules of which no test computes with JAX.
+_WITHOUT_JAX = (
+    *(f"tests/{folder}/" for folder in ("benchmarks", "envs", "store", "tasks", "tools")),
+    *(
+        f"tests/test_{module}.py"
+        for module in ("ci_guard", "config", "main", "memory", "metrics", "progress")
+    ),
+    *(
+        f"tests/test_{module}.py"
+        for module in ("prompts", "selection", "summary", "task_sets", "train_tasks")
+    ),
+)
 _CACHE = Path(os.environ.get("ENVISIONS_CACHE", "~/.cache/envisions-jax")).expanduser()
 
 
@@ -45,15 +57,15 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """With `-n 2` one process drives environments while another computes with JAX.
+    """With `-n 2` one process computes with JAX, the other drives environments and does the rest.
 
-    Never two of the second kind at once: each takes both cores and several GiB.
+    Never two of the first kind at once: each takes both cores and several GiB.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByKind(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "environments" if nodeid.startswith("tests/envs/") else "models"
+            return "rest" if nodeid.startswith(_WITHOUT_JAX) else "models"
 
     return ByKind(config, log)
 
