@@ -24,7 +24,7 @@ def on_this_machine(name: str | Path) -> Path | None:
     if name == default_model.ALIAS:
         return None
     if not isinstance(name, (str, Path)) or not str(name).strip() or name == Path():
-        raise ModelError(f"no model is called {name!r}: give a folder, a .gguf file, an id or an alias")
+        raise ModelError(f"no model at {name!r}: give a folder, a .gguf file, an id or an alias")
     path = Path(name).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
         return path
