@@ -390,6 +390,8 @@ def _checked_text(text: str) -> str:
 
 
 def _is_whole(value: object) -> bool:
+    if type(value) is int:  # nearly always
+        return True
     if isinstance(value, (np.ndarray, jax.Array)):  # as an array of tokens holds, without a dimension
         return bool(jnp.issubdtype(value.dtype, jnp.integer))
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

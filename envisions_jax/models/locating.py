@@ -26,6 +26,8 @@ def on_this_machine(name: str | Path) -> Path | None:
     if not isinstance(name, (str, Path)) or not str(name).strip() or name == Path():
         raise ModelError(f"no model at {name!r}: give a folder, a .gguf file, an id or an alias")
     path = Path(name).expanduser()
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ModelError(f"{path} has no config.json; it is not a model's folder")
     if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
         return path
     if path.is_file():

@@ -62,7 +62,8 @@ def save_pretrained(
             os.replace(replaced, target)
         if target.exists() and not _replaceable(target):
             raise ModelError(
-                f"{target} exists and is not a model's folder; nothing was written: give another name"
+                f"{target} exists and is not a model's folder, or holds more than a model; "
+                "nothing was written: give another name"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the last step is a rename within one file system.
