@@ -25,7 +25,9 @@ _LOG = logging.getLogger(__name__)
 # Two jobs each: the next one is already there when a worker finishes.
 _JOBS_PER_WORKER = 2
 ATTEMPTS = 2
+# Of starts in a row that fail by themselves, and of those that something kills, which may well pass.
 _FAILED_STARTS_LIMIT = 3
+_KILLED_STARTS_LIMIT = 10
 _KILLED = ": killed, perhaps because memory ran out"
 _START_LIMIT_S = 180.0  # SymPy without compiled files on a busy machine takes long to import
 
@@ -52,7 +54,7 @@ class Pool:
         self._queue: deque[int] = deque()
         self._answers: dict[int, dict[str, Any]] = {}
         self._next = 0
-        self._failed_starts = 0
+        self._failed_starts = self._killed_starts = 0
         self._in_use = threading.Lock()
         self._workers: list[Worker] = []
         # Also when the pool is forgotten or the interpreter exits. Holds the list, not the pool.
@@ -169,7 +171,7 @@ class Pool:
     def _take(self, worker: Worker, message: dict[str, Any]) -> None:
         if "ready" in message:
             worker.is_ready = True
-            self._failed_starts = 0
+            self._failed_starts = self._killed_starts = 0
         elif "id" not in message:
             self._greeted(message)
         else:
@@ -214,19 +216,17 @@ class Pool:
         worker.ask_to_stop()
         worker.wait()
         status = worker.process.returncode
-        _LOG.warning(
-            "a worker %s (exit status %s%s) and is replaced",
-            what,
-            status,
-            _KILLED if status in (-9, 137) else "",
-        )
+        was_killed = status in (-9, 137)  # its first process, or one below it
+        hint = _KILLED if was_killed else ""
+        _LOG.warning("a worker %s (exit status %s%s) and is replaced", what, status, hint)
         if not worker.is_ready:
-            self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS_LIMIT:
+            self._killed_starts += was_killed
+            self._failed_starts += not was_killed
+            if self._failed_starts >= _FAILED_STARTS_LIMIT or self._killed_starts >= _KILLED_STARTS_LIMIT:
                 self.close()
                 raise EnvironmentFailure(
-                    f"workers do not start: the last one {what} with exit status "
-                    f"{worker.process.returncode}; its own words are on stderr"
+                    f"workers do not start: the last one {what} with exit status {status}{hint}; "
+                    "its own words are on stderr"
                 )
         for place, ticket in enumerate(reversed(worker.assigned)):
             self._retry(ticket, is_suspect=place == len(worker.assigned) - 1)

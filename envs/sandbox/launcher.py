@@ -70,8 +70,9 @@ def watch(parent_handle: int, child: int) -> int:
     ended = []
 
     def end(number: int, frame: object) -> None:
-        ended.append(number)
-        os.kill(child, signal.SIGKILL)
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:  # still alive
+            ended.append(number)
+            os.kill(child, signal.SIGKILL)
 
     child_handle = os.pidfd_open(child)
     signal.signal(signal.SIGTERM, end)

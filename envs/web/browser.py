@@ -36,6 +36,8 @@ _ADD_STYLE = f"""addEventListener("DOMContentLoaded", () => {{
 _LOCATE = "([xpath, hasUtterance]) => envisions.locate(xpath, hasUtterance)"
 _TYPED_AT_ONCE = 200  # characters between two looks at the clock
 _LOAD_LIMIT_MS = 20_000
+# Playwright, here and in its driver, keeps an object for every request of a tab until that is closed.
+_LOADS_OF_A_TAB = 50
 # What Playwright says of a call that met a page on its way to another.
 _SIGNS_OF_LEAVING = ("context was destroyed", "Cannot find context", "frame was detached")
 
@@ -90,6 +92,7 @@ class Browser:
         self._mode, self._reload_after = mode, reload_after
         self._shows_utterance = shows_utterance
         self._name, self._path, self._used = "", "", 0  # the page that is loaded, and episodes since
+        self._loads = 0  # of this tab
         self._events: list[str] = []  # what the page did that no page should
         self._extra: list[Page] = []  # windows it opened
         self._left_for = ""  # where it is on its way to
@@ -250,11 +253,11 @@ class Browser:
             raise
 
     def _load(self, name: str, path: Path) -> None:
-        """Loads a page in a fresh tab if the old one is of no use any more."""
-        if self._page.is_closed() or not self._name:
+        """Loads a page, in a fresh tab if the old one is of no use any more or has had its loads."""
+        if self._page.is_closed() or not self._name or self._loads >= _LOADS_OF_A_TAB:
             self._page.close()
-            self._page = self._open_page()
-        self._name = ""
+            self._page, self._loads = self._open_page(), 0
+        self._name, self._loads = "", self._loads + 1
         self._page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
         self._page.request_gc()  # of the page before: left to itself, Chromium keeps a dozen of them
         self._path = self._page.evaluate("() => location.pathname")

@@ -62,7 +62,8 @@ def _reap_until_end(settings: WebSettings, jobs: int, answers: int) -> None:
         process, status = os.wait()
         if process == server:
             kill_browsers()
-            os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(128 - code if code < 0 else code)  # as a shell says it
 
 
 def _isolate() -> str:
