@@ -28,6 +28,8 @@ ATTEMPTS = 2
 # Of starts in a row that fail by themselves, and of those that something kills, which may well pass.
 _FAILED_STARTS_LIMIT = 3
 _KILLED_STARTS_LIMIT = 10
+_DIED = "died"
+_LAST_WORDS_S = 2.0
 _KILLED = ": killed, perhaps because memory ran out"
 _START_LIMIT_S = 180.0  # SymPy without compiled files on a busy machine takes long to import
 
@@ -166,7 +168,7 @@ class Pool:
             for message in worker.messages():
                 self._take(worker, message)
         except EOFError:
-            self._replace(worker, "died")
+            self._replace(worker, _DIED)
 
     def _take(self, worker: Worker, message: dict[str, Any]) -> None:
         if "ready" in message:
@@ -213,6 +215,8 @@ class Pool:
     def _replace(self, worker: Worker, what: str) -> None:
         """Starts another worker; the job it was at is tried once more, those behind it are as new."""
         self._workers.remove(worker)
+        if what == _DIED:  # what is left of it ends by itself, and then says what it died of
+            worker.wait_for_end(_LAST_WORDS_S)
         worker.ask_to_stop()
         worker.wait()
         status = worker.process.returncode

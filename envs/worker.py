@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,11 @@ class Worker:
         """Closes the job pipe and sends SIGTERM; `wait` then reaps."""
         if self.process.poll() is None:
             self.process.terminate()
+
+    def wait_for_end(self, seconds: float) -> None:
+        """At most so long, and without a word to it."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
 
     def wait(self) -> None:
         """Until the process is gone (killed if it does not go by itself) and its pipes are closed."""

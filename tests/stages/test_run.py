@@ -62,7 +62,7 @@ def test_room_for_what_became_of_a_candidate_is_kept() -> None:
         check_lengths(config, POLICY, PROMPTS, [TASK], [], 0)
 
 
-def test_a_question_may_grow_in_later_turns_of_a_closed_loop() -> None:
+def test_a_page_may_be_longer_in_later_turns_and_in_later_iterations() -> None:
     assert POLICY.tokenizer is not None
     prompts, most = Prompts("web", {}), 60
     needed = len(POLICY.tokenizer.encode(prompts.refine(TASK, prompts.program("")))) + 2 * 10
@@ -70,14 +70,18 @@ def test_a_question_may_grow_in_later_turns_of_a_closed_loop() -> None:
     settings = {"env.name": "web", "prompt.style": "web", "prompt.shots": 0, "web.most_tokens": most}
     settings |= {"sampler.max_new_tokens": 10, "eval.max_new_tokens": 1}
 
-    def check(context: int, turns: int) -> None:
+    def check(context: int, turns: int, train: list[Task]) -> None:
         config = with_values(Config(), {**settings, "model.context": context, "web.turns": turns})
-        check_lengths(config, POLICY, prompts, [TASK], [TASK], 0)
+        check_lengths(config, POLICY, prompts, train, [TASK], 0)
 
-    check(needed, turns=1)
-    check(needed + most - question, turns=2)
+    for turns in (1, 2):  # of the next iteration's pages as of the next turn's
+        check(needed + most - question, turns, [TASK])
+        with pytest.raises(ConfigError, match="needs"):
+            check(needed + most - question - 1, turns, [TASK])
+    tested = len(POLICY.tokenizer.encode(prompts.explore(TASK, shots=0))) + 1
+    check(tested, 1, [])  # the pages that are tested on are these
     with pytest.raises(ConfigError, match="needs"):
-        check(needed + most - question - 1, turns=2)
+        check(tested, 2, [])
 
 
 def test_a_model_without_an_end_of_sequence_is_refused() -> None:
