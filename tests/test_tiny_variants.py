@@ -1,6 +1,5 @@
 """The `:tiny` variants of mathematics go through the whole loop, on the real default model."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,6 @@ from envisions_jax.metrics import read_metrics
 from envisions_jax.store import TrajectoryStore
 
 ROOT = Path(__file__).parents[1]
-# A quarter less time to compile. What is computed is tested elsewhere; here it is that a run goes through.
-FAST_COMPILE = "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
 
 
 @pytest.mark.slow
@@ -30,14 +27,7 @@ def test_tiny_variant(name: str, tmp_path: Path, shared_data: Path) -> None:
             f"--config.loop.iterations={iterations}",
         ]
     workdir = tmp_path / "run"
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILE}"
-    done = subprocess.run(
-        [*command, f"--workdir={workdir}"],
-        cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run([*command, f"--workdir={workdir}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     base = ["base, few-shot"] if name == "quickstart" else []
     for word in (*base, f"iteration {iterations}/{iterations}: solved", "programs compiled, peak memory"):
