@@ -75,10 +75,9 @@ def check_model(path: str, key: str = "model.path") -> None:
 
 
 def _validate_tasks(flat: Mapping[str, Any]) -> None:
-    _require(len(flat["tasks.train"]) > 0, flat, "tasks.train", "name at least one data set")
-    _require(len(flat["tasks.test"]) > 0, flat, "tasks.test", "name at least one data set")
     for split in ("train", "test"):
         names = flat[f"tasks.{split}"]
+        _require(len(names) > 0, flat, f"tasks.{split}", "name at least one data set")
         for name in names:
             _check_data_set(flat, f"tasks.{split}", name)
         _require(len(set(names)) == len(names), flat, f"tasks.{split}", "names a data set twice")

@@ -7,6 +7,7 @@ A checkpoint is the work directory of a run (its newest policy), or what `model.
 folder or id, a GGUF file, an alias. Decoding is the config's (`eval.*`), deterministic.
 """
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -160,8 +161,12 @@ def _check_folder(checkpoint: str) -> None:
 def default_output(run: WorkDir | None, shots: int) -> Path:
     """A new file beside the run that was evaluated, or here: an earlier evaluation is not written over."""
     folder = run.root if run else Path()
-    names = (f"evaluation-{shots}shot{number}.json" for number in ("", *(f"-{n}" for n in range(2, 10**6))))
-    return next(folder / name for name in names if not (folder / name).exists())
+    output = folder / f"evaluation-{shots}shot.json"
+    for number in itertools.count(2):
+        if not output.exists():
+            break
+        output = folder / f"evaluation-{shots}shot-{number}.json"
+    return output
 
 
 def _check_output(output: Path) -> None:

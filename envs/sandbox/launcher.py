@@ -85,9 +85,14 @@ def watch(parent_handle: int, child: int) -> int:
         end(signal.SIGTERM, None)
     _, status = os.waitpid(child, 0)
     _reap_orphans()
-    # As a shell says it: 137 is a zygote that was killed, for want of memory most often, and not by us.
+    code = exit_code(status)  # of SIGKILL: for want of memory most often, unless it was ours
+    return 0 if ended and code == exit_code(signal.SIGKILL) else code or 1
+
+
+def exit_code(status: int) -> int:
+    """What a shell makes of a wait status: 128 and the signal that killed the process, else its own code."""
     code = os.waitstatus_to_exitcode(status)
-    return 0 if ended and code == -signal.SIGKILL else 128 - code if code < 0 else code or 1
+    return 128 - code if code < 0 else code
 
 
 def _reap_orphans() -> None:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory, gettempdir
 
 from envs import frames
 from envs.sandbox import linux, namespaces
-from envs.sandbox.launcher import take_over_pipes, watch
+from envs.sandbox.launcher import exit_code, take_over_pipes, watch
 from envs.sandbox.lockdown import try_in_child
 from envs.web.server import serve
 from envs.web.settings import WebSettings
@@ -62,8 +62,7 @@ def _reap_until_end(settings: WebSettings, jobs: int, answers: int) -> None:
         process, status = os.wait()
         if process == server:
             kill_browsers()
-            code = os.waitstatus_to_exitcode(status)
-            os._exit(128 - code if code < 0 else code)  # as a shell says it
+            os._exit(exit_code(status))
 
 
 def _isolate() -> str:
