@@ -50,14 +50,16 @@ def main(config: Config, values: flags.FlagValues) -> int:
     from envisions_jax.entry_points import speaking_errors
     from envisions_jax.stages.run import tokenizer_of
 
-    Reporter().line(f"evaluating {_told(values.checkpoint, run)}")
+    reporter = Reporter()
+    reporter.line(f"{values.checkpoint} is loaded, and what is not yet cached is compiled")
     with speaking_errors():
-        policy = open_checkpoint(config, values.checkpoint, run)
+        policy, told = open_checkpoint(config, values.checkpoint, run)
+        reporter.line(f"evaluating {told}")
         with open_domain(config, given, tokenizer_of(policy)) as domain:
             by_set = evaluate_sets(config, policy, domain, values.shots)
     report = {
         "checkpoint": values.checkpoint,
-        "policy": _told(values.checkpoint, run),
+        "policy": told,
         "config": config.name,
         "settings": flatten(config),
         "shots": values.shots,
@@ -67,7 +69,7 @@ def main(config: Config, values: flags.FlagValues) -> int:
         write_atomically(output, json.dumps(report, indent=1) + "\n")
     except OSError as error:
         raise RunError(f"output={output}: cannot be written ({error.strerror})") from error
-    Reporter().line(f"written to {output}")
+    reporter.line(f"written to {output}")
     return 0
 
 
@@ -89,22 +91,27 @@ def find_run(config: Config, checkpoint: str) -> WorkDir | None:
     return workdir
 
 
-def open_checkpoint(config: Config, checkpoint: str, run: WorkDir | None) -> "Policy":
-    """The policy that `checkpoint` names. Raises ConfigError for a run without a policy."""
+def open_checkpoint(config: Config, checkpoint: str, run: WorkDir | None) -> tuple["Policy", str]:
+    """The policy that `checkpoint` names, and which one that is, for a reader.
+
+    Raises ConfigError for a run without a policy.
+    """
     from envisions_jax.entry_points import open_policy
     from envisions_jax.training import has_params, restore_params
 
     if run is None:
-        return open_policy(
-            config if checkpoint == "base" else with_values(config, {"model.path": checkpoint})
-        )
+        if checkpoint == "base":
+            return open_policy(config), "the base model"
+        return open_policy(with_values(config, {"model.path": checkpoint})), f"the model {checkpoint}"
     if run.final.exists():
-        return open_policy(with_values(config, {"model.path": str(run.final)}))
+        final = with_values(config, {"model.path": str(run.final)})
+        return open_policy(final), f"the last policy of {run.root}"
     for iteration in run.policies():
         if has_params(run.policy(iteration)):
             base = open_policy(config)
             params, _ = restore_params(run.policy(iteration), base.params)
-            return base.with_params(params)
+            told = f"the policy of iteration {iteration + 1} of {run.root}"
+            return base.with_params(params), told
     raise ConfigError(f"checkpoint={checkpoint!r}: is a run that has not trained a policy yet")
 
 
@@ -139,16 +146,6 @@ def evaluate_sets(
         counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
         report[name] = {"accuracy": share, "tasks": len(outcomes), "outcomes": counts}
     return report
-
-
-def _told(checkpoint: str, run: WorkDir | None) -> str:
-    """Which weights they are, for a reader."""
-    if run is None:
-        return f"the model {checkpoint}" if checkpoint != "base" else "the base model"
-    if run.final.exists():
-        return f"the last policy of {run.root}"
-    trained = run.policies()
-    return f"the policy of iteration {trained[0] + 1} of {run.root}" if trained else f"the run {run.root}"
 
 
 def _check_folder(checkpoint: str) -> None:

@@ -49,10 +49,13 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     from envisions_jax.metrics import MetricsWriter
     from envisions_jax.stages.run import Run, check_ending, check_lengths, tokenizer_of
 
-    done = tell_progress(config, workdir, reporter)
-    if done >= config.loop.iterations and (workdir.final.exists() or not config.checkpoint.export):
+    done, total = iterations_done(config, workdir), config.loop.iterations
+    if done == total and (workdir.final.exists() or not config.checkpoint.export):
+        reporter.line(f"all {total} iterations are done: nothing is left to do")
         tell_results(config, workdir, reporter)
         return
+    verb = f"{done} of {total} iterations done, going on" if workdir.store.exists() else "starting"
+    reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
     base = open_policy(config)
     check_ending(base)
     with ExitStack() as stack:
@@ -82,19 +85,6 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
         run_loop(run)
     tell_results(config, workdir, reporter)
     reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
-
-
-def tell_progress(config: Config, workdir: WorkDir, reporter: Reporter) -> int:
-    """Say what is to come, and how much of it was done before; returns how many iterations were."""
-    done, total = iterations_done(config, workdir), config.loop.iterations
-    if done >= total:
-        reporter.line(f"all {total} iterations are done: nothing is left to do")
-        return done
-    verb = "starting"
-    if workdir.store.exists():
-        verb = f"{done} of {total} iterations done, going on with iteration {done + 1}"
-    reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
-    return done
 
 
 def iterations_done(config: Config, workdir: WorkDir) -> int:
