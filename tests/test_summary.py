@@ -50,7 +50,7 @@ def test_results_fit_into_80_columns_and_numbers_are_never_cut() -> None:
         "margin": 0.123,
         "l1_examples": 1234,
         "l2_examples": 1235,
-        "time": {"generate": 3661.0, "train": 59.0, "unix": 1.8e9, "at": 1.8e9},
+        "time": {"generate": 3661.0, "train": 59.0, "written": 1.8e9},
     }
     records = [base(["generated"]), iteration]
     for width, console in ((80, Console(width=80)), (40, Console(width=40))):
