@@ -36,11 +36,19 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One contender: `run(turn)` does the work (`turn` varies seeds and data), `warm` all that is once."""
+    """One contender.
+
+    Attributes:
+      run: does the work of a turn, whose number varies seeds and data.
+      warm: does all that is done once.
+      settle: what a turn begins with and is not timed, for work whose steps follow each other: the first one
+        after the other side's turn fetches memory that the host has taken back meanwhile.
+    """
 
     name: str
     run: Callable[[int], Work]
     warm: Callable[[], object]
+    settle: Callable[[int], object] = lambda turn: None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +146,7 @@ def interleave(ours: Side, peer: Side, repeats: int) -> tuple[Measured, Measured
     for number in range(repeats):
         order = (ours, peer) if number % 2 == 0 else (peer, ours)
         for side in order:
+            side.settle(number)
             start = time.perf_counter()
             work = side.run(number)
             turns[side.name].append(Turn(work, time.perf_counter() - start))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.models import Contenders
 
 WORKLOADS = ("sampling", "scoring", "training", "sandbox")
-BUSY = 0.5  # load average above which another program surely takes part
+BUSY = 10.0  # percent of the cores in use before we begin: another program surely takes part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +54,10 @@ def main(names: Sequence[str]) -> None:
     console = Console(width=None if Console().is_terminal else 150)
     about = report.machine()
     console.print(", ".join(f"{key} {value}" for key, value in about.items()), highlight=False)
-    if about["load_before"] > BUSY:
+    if about["busy_before_percent"] > BUSY:
         console.print(
-            f"[yellow]the machine is busy (load {about['load_before']}): do not quote these numbers"
+            f"[yellow]the machine is busy ({about['busy_before_percent']:g} % of its cores before we begin): "
+            "do not quote these numbers"
         )
     if options.quick:
         console.print("[yellow]--quick: toy sizes, to see that everything runs; do not quote these numbers")

@@ -4,7 +4,8 @@ Padded, 4 × 512: both sides compute the same places, AdamW and clipping include
 of each row to learn (a long prompt) and once with all of it, where computing logits only at targets saves
 nothing. Pool, batches of 16 examples of about 60 + 10 tokens: ours packs them into the rows that
 configs/quickstart.py asks for, where what they begin with alike is there once; the peer pads to the longest.
-Real tokens of the examples are counted.
+Real tokens of the examples are counted. A turn is the same step twice, of which the second is timed: in a
+training a step follows a step.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _ours(workload: Workload, losses: dict[str, float]) -> Side:
         losses.setdefault("ours", float(kinds.sum()))
         return workload.work(batch, sum(microbatch.tokens.size for microbatch in microbatches))
 
-    return Side("ours", run, lambda: _every_batch(workload, run))
+    return Side("ours", run, lambda: _every_batch(workload, run), settle=run)
 
 
 def _peer(workload: Workload, losses: dict[str, float]) -> Side:
@@ -141,7 +142,7 @@ def _peer(workload: Workload, losses: dict[str, float]) -> Side:
         losses.setdefault("transformers", loss.item())
         return workload.work(batch, tokens.numel())
 
-    return Side("transformers", run, lambda: _every_batch(workload, run))
+    return Side("transformers", run, lambda: _every_batch(workload, run), settle=run)
 
 
 def _every_batch(workload: Workload, run: Callable[[int], Work]) -> None:

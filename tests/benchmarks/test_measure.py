@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import jax
 import pytest
 
@@ -27,6 +29,23 @@ def test_turns_alternate_after_both_are_warm() -> None:
     ours, peer = interleave(side("a"), side("b"), repeats=3)
     assert calls == ["warm a", "warm b", "a0", "b0", "b1", "a1", "a2", "b2"]
     assert [turn.work.units for turn in ours.turns] == [turn.work.units for turn in peer.turns] == [1, 2, 3]
+
+
+def test_a_turn_settles_before_its_clock_starts() -> None:
+    calls: list[str] = []
+
+    def slow(turn: int) -> None:
+        calls.append(f"settle {turn}")
+        time.sleep(0.2)
+
+    def run(turn: int) -> Work:
+        calls.append(f"run {turn}")
+        return Work(1)
+
+    side = Side("ours", run, lambda: None, settle=slow)
+    ours, _ = interleave(side, Side("peer", lambda turn: Work(1), lambda: None), repeats=2)
+    assert calls == ["settle 0", "run 0", "settle 1", "run 1"]
+    assert ours.seconds.high < 0.2
 
 
 def test_the_ratio_is_that_of_the_medians_and_its_spread_is_turn_by_turn() -> None:
