@@ -26,6 +26,8 @@ _SECCOMP_MODE_FILTER = 2
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
+_HUGE, _MADV_COLLAPSE = 1 << 21, 25
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -107,3 +109,23 @@ def pivot_root(new: str, old: str) -> None:
     if machine not in _PIVOT_ROOT:
         raise OSError(f"pivot_root: its number on {machine} is not known here")
     syscall("pivot_root", _PIVOT_ROOT[machine], os.fsencode(new), os.fsencode(old))
+
+
+def collapse_memory() -> None:
+    """Moves this process's anonymous memory into huge pages, as far as the kernel can (6.1 and later do).
+
+    A fork then copies one entry of the page tables where it copied 512, and its end undoes as many less: half
+    as many programs a second again. Of a page that a child writes to, the kernel still copies 4 KiB alone.
+    """
+    try:
+        with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
+            areas = [line.split() for line in maps]
+    except OSError:  # a host without /proc: it works as well, if not as fast
+        return
+    for area in areas:
+        is_anonymous = len(area) == 5 or area[5] in ("[heap]", "[anon]")
+        start, end = (int(edge, 16) for edge in area[0].split("-"))
+        start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+        if is_anonymous and area[1].startswith("rw") and start < end:
+            # It tells what it could not move; that stays as it was.
+            _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
