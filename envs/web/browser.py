@@ -34,6 +34,7 @@ _ADD_STYLE = f"""addEventListener("DOMContentLoaded", () => {{
   document.head.append(style);
 }});"""
 _LOCATE = "([xpath, hasUtterance]) => envisions.locate(xpath, hasUtterance)"
+_PLACE = "index => envisions.place(index)"
 _TYPED_AT_ONCE = 200  # characters between two looks at the clock
 _LOAD_LIMIT_MS = 20_000
 # Playwright, here and in its driver, keeps an object for every request of a tab until that is closed.
@@ -186,7 +187,8 @@ class Browser:
         effects, notes = [], []
         for index in range(1 if action.kind == "movemouse" else count):
             self._check_time(episode)
-            effect, note = self._point_at(action, index)
+            place = located["first"] if index == 0 else self._page.evaluate(_PLACE, index)
+            effect, note = self._point_at(action, index, place)
             effects.append(effect)
             notes += [note] if note else []
             if count > 1:  # the first click may have ended it
@@ -197,8 +199,7 @@ class Browser:
             notes.insert(0, f"{count} elements match, all were clicked")
         return ", ".join(effects), "; ".join(dict.fromkeys(notes))
 
-    def _point_at(self, action: Action, index: int) -> tuple[str, str]:
-        place = self._page.evaluate("index => envisions.place(index)", index)
+    def _point_at(self, action: Action, index: int, place: dict[str, Any]) -> tuple[str, str]:
         what = place["what"]
         if not place["isVisible"]:
             return "nothing", f"{what} cannot be seen"

@@ -166,9 +166,9 @@
 
   // --- Actions -------------------------------------------------------------------------------------
 
-  // How many elements an XPath finds; they are kept for `place` and `select`. Attributes and texts stand for
-  // their element. {error} if the engine cannot make a set of nodes of it. Where the utterance is not part of
-  // what was shown of the page, it is not there for an XPath either.
+  // How many elements an XPath finds, and the place of the first; they are kept for `place` and `select`.
+  // Attributes and texts stand for their element. {error} if the engine cannot make a set of nodes of it.
+  // Where the utterance is not part of what was shown of the page, it is not there for an XPath either.
   function locate(xpath, hasUtterance) {
     found = [];
     const utterance = hasUtterance ? null : document.getElementById("query");
@@ -187,7 +187,7 @@
     } finally {
       if (utterance) mark.replaceWith(utterance);
     }
-    return { count: found.length };
+    return { count: found.length, first: found.length > 0 ? place(0) : null };
   }
 
   // Where to point the mouse to hit the found element number `index`, scrolled into view.
