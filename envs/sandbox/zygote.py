@@ -69,7 +69,6 @@ def _prepare(settings: SandboxSettings, layers: list[str], user: int) -> _Child:
     module = importlib.import_module(name)
     module.warm_up()
     null = os.open(os.devnull, os.O_RDWR)
-    gc.collect()
     linux.collapse_memory()
     memory = _address_space() + (settings.memory_limit_mb << 20)
     _be_killed_first()

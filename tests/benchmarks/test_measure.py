@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import jax
 import pytest
 
@@ -31,21 +29,18 @@ def test_turns_alternate_after_both_are_warm() -> None:
     assert [turn.work.units for turn in ours.turns] == [turn.work.units for turn in peer.turns] == [1, 2, 3]
 
 
-def test_a_turn_settles_before_its_clock_starts() -> None:
-    calls: list[str] = []
+def test_a_turn_settles_before_its_clock_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("benchmarks.measure.time.perf_counter", lambda: clock[0])
 
-    def slow(turn: int) -> None:
-        calls.append(f"settle {turn}")
-        time.sleep(0.2)
-
-    def run(turn: int) -> Work:
-        calls.append(f"run {turn}")
+    def pass_time(seconds: float) -> Work:
+        clock[0] += seconds
         return Work(1)
 
-    side = Side("ours", run, lambda: None, settle=slow)
-    ours, _ = interleave(side, Side("peer", lambda turn: Work(1), lambda: None), repeats=2)
-    assert calls == ["settle 0", "run 0", "settle 1", "run 1"]
-    assert ours.seconds.high < 0.2
+    side = Side("ours", lambda turn: pass_time(1), lambda: None, settle=lambda turn: pass_time(100))
+    ours, _ = interleave(side, Side("peer", lambda turn: pass_time(5), lambda: None), repeats=2)
+    assert clock[0] == 2 * (100 + 1 + 5)
+    assert [turn.seconds for turn in ours.turns] == [1, 1]
 
 
 def test_the_ratio_is_that_of_the_medians_and_its_spread_is_turn_by_turn() -> None:
