@@ -3,8 +3,12 @@
 An episode begins by seeding a page that is already loaded; that is several times cheaper than loading it, and
 as good: `reset` in page.js puts back whatever else a page keeps (measured over the 44 tasks of the paper, see
 docs/environments.md). One episode at a time: all pages of a browser share a clipboard.
+
+A round trip to the page costs more than most of what it is asked, so the beginning of an episode and the look
+at what an action did wait for the next question, and go with it.
 """
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -21,7 +25,8 @@ from envs.web.episodes import Observation
 from envs.web.language import KEYS, Action
 from envs.web.pages import Pages
 
-# Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it.
+# Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it, by a
+# click: a mouse that only moves waits for the next frame, up to 17 ms.
 VIEWPORT = (330, 310)
 PARKED = (310, 290)
 _TASK: FloatRect = {"x": 0, "y": 0, "width": 160, "height": 210}
@@ -33,8 +38,6 @@ _ADD_STYLE = f"""addEventListener("DOMContentLoaded", () => {{
   style.textContent = {_STYLE!r};
   document.head.append(style);
 }});"""
-_LOCATE = "([xpath, hasUtterance]) => envisions.locate(xpath, hasUtterance)"
-_PLACE = "index => envisions.place(index)"
 _TYPED_AT_ONCE = 200  # characters between two looks at the clock
 _LOAD_LIMIT_MS = 20_000
 # Playwright, here and in its driver, keeps an object for every request of a tab until that is closed.
@@ -85,7 +88,7 @@ class Browser:
         pages: Pages,
         *,
         mode: str = "train",
-        reload_after: int = 50,
+        reload_after: int = 200,
         shows_utterance: bool = False,
     ) -> None:
         self.refused_requests = 0
@@ -93,16 +96,17 @@ class Browser:
         self._mode, self._reload_after = mode, reload_after
         self._shows_utterance = shows_utterance
         self._name, self._path, self._used = "", "", 0  # the page that is loaded, and episodes since
-        self._loads = 0  # of this tab
         self._events: list[str] = []  # what the page did that no page should
+        self._loads = 0  # of this tab
         self._extra: list[Page] = []  # windows it opened
+        self._waiting: list[list[Any]] = []  # calls of page.js that go with the next question
         self._left_for = ""  # where it is on its way to
         try:
             self._browser = playwright.chromium.launch(
                 executable_path=executable, args=list(ARGUMENTS), timeout=60_000, chromium_sandbox=False
             )
             self._context = self._open_context()
-            self._page = self._open_page()
+            self._open_page()
         except PlaywrightError as error:
             raise BrowserLost(f"Chromium does not start: {_first_line(error)}") from error
 
@@ -126,25 +130,15 @@ class Browser:
             if self._name != page or self._used >= self._reload_after or self._page.is_closed():
                 self._load(page, path)
             self._used += 1
+            self._page.mouse.click(*PARKED)
             self._events.clear()
             self._left_for = ""
-            self._page.evaluate("([seed, mode]) => envisions.reset(seed, mode)", [seed, self._mode])
-            self._page.mouse.move(*PARKED)
+            self._waiting = [["reset", seed, self._mode]]
         return Episode(page, seed, time.monotonic() + time_limit_s)
 
-    def observe(self) -> Observation:
-        """What the page shows now."""
-        with self._watching():
-            seen = self._page.evaluate("() => envisions.observe()")
-        return Observation(seen["utterance"], tuple(seen["lines"]), seen["html"])
-
-    def screenshot(self) -> bytes:
-        """The page as PNG, 160 x 210 pixels: the task alone, without the cover that ends an episode."""
-        with self._watching():
-            return self._page.screenshot(clip=_TASK, style=_UNCOVERED)
-
     def act(self, episode: Episode, action: Action) -> None:
-        """Does one action and notes what came of it; after the episode's end it does nothing.
+        """Does one action; after the episode's end it does nothing. What the page made of the action is seen
+        with the next one, or by `look`.
 
         Raises EpisodeOver, OutOfTime or BrowserLost; the page is then loaded anew before it is used again.
         """
@@ -152,33 +146,66 @@ class Browser:
             return
         with self._watching():
             self._check_time(episode)
-            effect, note = self._do(episode, action)
-            self._look(episode)
+            told = self._do(episode, action)
+            if told is None:
+                return
+            self._await_look(episode)
+        effect, note = told
         episode.effects.append(f"{action}: {effect}")
         if note:
             episode.notes.append(f"line {action.line}: {action}: {note}")
 
+    def look(self, episode: Episode) -> None:
+        """Sees what the last action did. Raises as `act` does."""
+        with self._watching():
+            self._look(episode)
+
+    def observe(self, episode: Episode) -> Observation | None:
+        """What the page shows now; None after the episode's end. Raises as `act` does."""
+        if episode.done:
+            return None
+        with self._watching():
+            seen = self._ask(episode, "observe")
+        return seen and Observation(seen["utterance"], tuple(seen["lines"]), seen["html"])
+
+    def screenshot(self, episode: Episode) -> bytes:
+        """The page as PNG, 160 x 210 pixels: the task alone, without the cover that ends an episode.
+
+        Raises as `act` does.
+        """
+        with self._watching():
+            self._look(episode)
+            return self._page.screenshot(clip=_TASK, style=_UNCOVERED)
+
     # --- Actions ---------------------------------------------------------------------------------
 
-    def _do(self, episode: Episode, action: Action) -> tuple[str, str]:
-        """What an action did, and what is wrong with it ("" if nothing)."""
+    def _do(self, episode: Episode, action: Action) -> tuple[str, str] | None:
+        """What an action did, and what is wrong with it ("" if nothing).
+
+        None if the last action ended the episode.
+        """
+        if action.kind not in ("type", "press"):
+            return self._point(episode, action)
+        self._look(episode)
+        if episode.done:
+            return None
         if action.kind == "type":
             for start in range(0, len(action.argument), _TYPED_AT_ONCE):
                 self._check_time(episode)
                 self._page.keyboard.type(action.argument[start : start + _TYPED_AT_ONCE])
             return self._keyed(episode, f"typed {len(action.argument)} characters")
-        if action.kind == "press":
-            key = KEYS[action.argument.lower()]
-            self._page.keyboard.press(key)
-            return ("pressed", "") if key == "Tab" else self._keyed(episode, "pressed")
-        return self._point(episode, action)
+        key = KEYS[action.argument.lower()]
+        self._page.keyboard.press(key)
+        return ("pressed", "") if key == "Tab" else self._keyed(episode, "pressed")
 
     def _keyed(self, episode: Episode, effect: str) -> tuple[str, str]:
         return effect, "" if episode.focused else "no field had the focus: click into one first"
 
-    def _point(self, episode: Episode, action: Action) -> tuple[str, str]:
+    def _point(self, episode: Episode, action: Action) -> tuple[str, str] | None:
         """Clicks every element the XPath finds, in the order of the page, or moves the mouse to the first."""
-        located = self._page.evaluate(_LOCATE, [action.argument, self._shows_utterance])
+        located = self._ask(episode, "locate", action.argument, self._shows_utterance)
+        if located is None:
+            return None
         if "error" in located:
             return "nothing", f"no XPath that finds elements: {located['error']}"
         count = located["count"]
@@ -187,26 +214,27 @@ class Browser:
         effects, notes = [], []
         for index in range(1 if action.kind == "movemouse" else count):
             self._check_time(episode)
-            place = located["first"] if index == 0 else self._page.evaluate(_PLACE, index)
-            effect, note = self._point_at(action, index, place)
+            place = located["first"] if index == 0 else self._ask(episode, "place", index)
+            if place is None:  # the click before ended it
+                break
+            effect, note = self._point_at(episode, action, index, place)
+            self._await_look(episode)
             effects.append(effect)
             notes += [note] if note else []
-            if count > 1:  # the first click may have ended it
-                self._look(episode)
-                if episode.done:
-                    break
         if count > 1 and action.kind != "movemouse":
             notes.insert(0, f"{count} elements match, all were clicked")
         return ", ".join(effects), "; ".join(dict.fromkeys(notes))
 
-    def _point_at(self, action: Action, index: int, place: dict[str, Any]) -> tuple[str, str]:
+    def _point_at(
+        self, episode: Episode, action: Action, index: int, place: dict[str, Any]
+    ) -> tuple[str, str]:
         what = place["what"]
         if not place["isVisible"]:
             return "nothing", f"{what} cannot be seen"
         if place.get("isOption"):
             if action.kind == "movemouse":
                 return "nothing", f"the mouse cannot move to {what}, an option of a list"
-            self._page.evaluate("index => envisions.select(index)", index)
+            self._ask(episode, "select", index)
             return f"selected {what}", ""
         if action.kind == "click_option":
             return "nothing", f"{what} is no option of a list"
@@ -223,8 +251,34 @@ class Browser:
         if time.monotonic() > episode.deadline:
             raise OutOfTime
 
+    def _await_look(self, episode: Episode) -> None:
+        if not episode.done:
+            self._waiting = [["state"]]
+
     def _look(self, episode: Episode) -> None:
-        """Sees what became of the page after an action."""
+        """Asks what has waited for a question, if anything has."""
+        if self._waiting:
+            self._ask(episode)
+
+    def _ask(self, episode: Episode, *call: Any) -> Any:
+        """What page.js answers to a call, after those that waited for it; None if the episode is over."""
+        self._notice(episode)
+        calls = [*self._waiting, list(call)] if call else self._waiting
+        answers = self._evaluate(f"window.envisions ? envisions.run({json.dumps(calls)}) : []")
+        waiting, self._waiting = self._waiting, []
+        if waiting == [["state"]]:
+            self._see(episode, answers[0] if answers else None)
+        return answers[-1] if call and not episode.done else None
+
+    def _evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression; two thirds of what Playwright's own `evaluate` takes."""
+        answer = self._devtools.send("Runtime.evaluate", {"expression": expression, "returnByValue": True})
+        if "exceptionDetails" in answer:
+            raise PlaywrightError(answer["exceptionDetails"]["exception"]["description"])
+        return answer["result"].get("value")
+
+    def _notice(self, episode: Episode) -> None:
+        """Sees what the page did beside itself since the last look."""
         for window in self._extra:
             window.close()
         self._extra.clear()
@@ -234,7 +288,8 @@ class Browser:
             raise EpisodeOver("the page closed itself")
         if self._left_for:  # it may take a moment until it is gone
             raise EpisodeOver(_left(self._left_for))
-        state = self._page.evaluate("() => window.envisions ? envisions.state() : null")
+
+    def _see(self, episode: Episode, state: dict[str, Any] | None) -> None:
         if state is None or state["path"] != self._path:
             raise EpisodeOver(_left(self._page.url))
         episode.done, episode.reward, episode.focused = state["done"], state["reward"], state["focused"]
@@ -246,7 +301,8 @@ class Browser:
             yield
         except PlaywrightError as error:
             self._name = ""
-            if any(sign in str(error) for sign in _SIGNS_OF_LEAVING):
+            has_begun = "reset" not in [name for name, *_ in self._waiting]
+            if has_begun and any(sign in str(error) for sign in _SIGNS_OF_LEAVING):
                 raise EpisodeOver(_left(self._left_for or self._page.url)) from error
             raise BrowserLost(_first_line(error)) from error
         except BaseException:
@@ -257,11 +313,11 @@ class Browser:
         """Loads a page, in a fresh tab if the old one is of no use any more or has had its loads."""
         if self._page.is_closed() or not self._name or self._loads >= _LOADS_OF_A_TAB:
             self._page.close()
-            self._page, self._loads = self._open_page(), 0
+            self._open_page()
         self._name, self._loads = "", self._loads + 1
         self._page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
         self._page.request_gc()  # of the page before: left to itself, Chromium keeps a dozen of them
-        self._path = self._page.evaluate("() => location.pathname")
+        self._path = self._evaluate("location.pathname")
         self._name, self._used = name, 0
 
     def _open_context(self) -> BrowserContext:
@@ -282,13 +338,14 @@ class Browser:
         context.add_init_script(_ADD_STYLE)
         return context
 
-    def _open_page(self) -> Page:
-        page = self._context.new_page()
+    def _open_page(self) -> None:
+        self._loads = 0
+        self._page = page = self._context.new_page()
+        self._devtools = self._context.new_cdp_session(page)
         page.on("dialog", self._dismiss)
         page.on("popup", self._note_window)
         page.on("request", self._note_request)
         page.on("download", lambda download: self._events.append("the page offered a download: refused"))
-        return page
 
     def _refuse(self, route: Route) -> None:
         self.refused_requests += 1

@@ -14,7 +14,6 @@ _NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chr
 ARGUMENTS: tuple[str, ...] = (
     "--disable-quic",
     "--disable-gpu",
-    "--disable-frame-rate-limit",  # a mouse that moves waits for the next frame: 14 ms of an episode, now 4
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",

@@ -1,5 +1,5 @@
-// What a page is asked for, in one round trip each. Playwright runs this file in every page before the page's
-// own scripts; `envs.web.page` calls the functions of `window.envisions`.
+// What a page is asked for. Playwright runs this file in every page before the page's own scripts;
+// `envs.web.browser` calls the functions of `window.envisions`, several of them in one round trip.
 //
 // A page of MiniWoB++ keeps its state in globals (core, WOB_DONE_GLOBAL, WOB_RAW_REWARD_GLOBAL); see core/core.js
 // of the wheel `miniwob`. Nothing here changes what a page shows or how it judges.
@@ -252,5 +252,18 @@
     return `<${name}${id}>${text.length > 30 ? `${text.slice(0, 30)}…` : text}`;
   }
 
-  window.envisions = Object.freeze({ isReady, reset, state, observe, locate, place, select });
+  const functions = { reset, state, observe, locate, place, select };
+
+  // The answers to several calls, [name, ...arguments] each; the last is the state of an episode that is over.
+  function run(calls) {
+    const answers = [];
+    for (const [name, ...values] of calls) {
+      const answer = functions[name](...values);
+      answers.push(answer === undefined ? null : answer);
+      if (name === "state" && (answer === null || answer.done)) break;
+    }
+    return answers;
+  }
+
+  window.envisions = Object.freeze({ run });
 })();

@@ -110,14 +110,15 @@ class Server:
         episode = browser.begin(job.page, job.seed, self._settings.time_limit_s)
         answer = Answer()
         if job.screenshots:
-            answer.screenshots.append(_picture(browser))
+            answer.screenshots.append(_picture(browser, episode))
         try:
             for action in actions:
                 browser.act(episode, action)
-            if job.observe:
-                answer.observation = vars(browser.observe())
+            browser.look(episode)
+            if job.observe and (seen := browser.observe(episode)):
+                answer.observation = vars(seen)
             if job.screenshots:
-                answer.screenshots.append(_picture(browser))
+                answer.screenshots.append(_picture(browser, episode))
         except EpisodeOver as error:
             answer.status = "over"
             episode.notes.append(str(error))
@@ -134,5 +135,5 @@ def _filled(answer: Answer, episode: Episode) -> Answer:
     return answer
 
 
-def _picture(browser: Browser) -> str:
-    return base64.b64encode(browser.screenshot()).decode("ascii")
+def _picture(browser: Browser, episode: Episode) -> str:
+    return base64.b64encode(browser.screenshot(episode)).decode("ascii")

@@ -21,7 +21,7 @@ class WebSettings:
     pages: str
     mode: str = "train"
     time_limit_s: float = 10.0
-    reload_after: int = 50
+    reload_after: int = 200
     recycle_after: int = 1000
     shows_utterance: bool = False
 
