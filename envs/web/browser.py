@@ -25,10 +25,11 @@ from envs.web.episodes import Observation
 from envs.web.language import KEYS, Action
 from envs.web.pages import Pages
 
-# Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it, by a
-# click: a mouse that only moves waits for the next frame, up to 17 ms.
+# Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it.
 VIEWPORT = (330, 310)
 PARKED = (310, 290)
+# A button let go that was never pressed: it moves the mouse at once, where a move waits for the next frame.
+_PARK = {"type": "mouseReleased", "x": PARKED[0], "y": PARKED[1], "button": "left", "clickCount": 0}
 _TASK: FloatRect = {"x": 0, "y": 0, "width": 160, "height": 210}
 _UNCOVERED = "#sync-task-cover { display: none !important; }"
 # A spin button covers the middle of a number field in this Chromium, where a click on the field goes.
@@ -130,7 +131,7 @@ class Browser:
             if self._name != page or self._used >= self._reload_after or self._page.is_closed():
                 self._load(page, path)
             self._used += 1
-            self._page.mouse.click(*PARKED)
+            self._devtools.send("Input.dispatchMouseEvent", _PARK)
             self._events.clear()
             self._left_for = ""
             self._waiting = [["reset", seed, self._mode]]

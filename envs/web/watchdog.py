@@ -4,6 +4,7 @@ Playwright's `evaluate` waits for an endless script for ever. A thread of this p
 call it interrupts raises as for any browser that died, and `fired` tells why.
 """
 
+import math
 import os
 import signal
 import threading
@@ -21,6 +22,7 @@ class Watchdog:
     def __init__(self) -> None:
         self.fired = False
         self._deadline: float | None = None
+        self._wakes_at = math.inf  # the thread sleeps on through blocks that end before
         self._changed = threading.Condition()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
@@ -35,22 +37,22 @@ class Watchdog:
 
     def _set(self, deadline: float | None) -> None:
         with self._changed:
+            self._deadline = deadline
             if deadline is not None:
                 self.fired = False
-            self._deadline = deadline
-            self._changed.notify()
+                if deadline < self._wakes_at:
+                    self._changed.notify()
 
     def _watch(self) -> None:
         with self._changed:
             while True:
-                now = time.monotonic()
-                if self._deadline is None:
-                    self._changed.wait()
-                elif now < self._deadline:
-                    self._changed.wait(self._deadline - now)
-                else:
+                deadline, now = self._deadline or math.inf, time.monotonic()
+                if deadline <= now:
                     self.fired, self._deadline = True, None
                     kill_browsers()
+                    continue
+                self._wakes_at = deadline
+                self._changed.wait(None if deadline == math.inf else deadline - now)
 
 
 def kill_browsers() -> None:
