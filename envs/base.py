@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Protocol, Self, get_args, runtime_checkable
 
-OutcomeKind = Literal["correct", "wrong", "error", "timeout", "invalid", "infrastructure"]
+OutcomeKind = Literal["correct", "wrong", "error", "timeout", "invalid", "vacuous", "infrastructure"]
 OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 
 
@@ -41,8 +41,8 @@ class Outcome:
     """What became of one program.
 
     kind: "correct" or "wrong" (it gave an answer), "error" (it raised, was killed or gave none), "timeout",
-        "invalid" (not a program of the expected form), "infrastructure" (the environment failed twice: no
-        verdict).
+        "invalid" (not a program of the expected form), "vacuous" (it gave an answer that nothing in it bears
+        on), "infrastructure" (the environment failed twice: no verdict).
     value: the answer it gave, JSON-able; None if there is none.
     output: what it printed, cut to the environment's bound.
     error: one line for a reader, empty if there is nothing to say.

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from envs.base import EnvironmentFailure
 from envs.worker import Worker
@@ -98,33 +98,44 @@ class Pool:
         if ticket in self._queue:
             self._queue.remove(ticket)
 
+    @overload
     def in_order(
         self, jobs: Iterable[tuple[T, dict[str, Any]]], look_ahead: int
-    ) -> Iterator[tuple[T, dict[str, Any]]]:
-        """The answer to each job beside what came with it, in order. Reads at most `look_ahead` jobs ahead
-        of what it yielded; those it is left with are given up.
+    ) -> Iterator[tuple[T, dict[str, Any]]]: ...
+
+    @overload
+    def in_order(
+        self, jobs: Iterable[tuple[T, dict[str, Any] | None]], look_ahead: int
+    ) -> Iterator[tuple[T, dict[str, Any] | None]]: ...
+
+    def in_order(
+        self, jobs: Iterable[tuple[T, dict[str, Any] | None]], look_ahead: int
+    ) -> Iterator[tuple[T, dict[str, Any] | None]]:
+        """The answer to each job beside what came with it, in order; None is answered by None, without a
+        worker. Reads at most `look_ahead` jobs ahead of what it yielded; those it is left with are given up.
         """
-        waiting: deque[tuple[T, int]] = deque()
+        waiting: deque[tuple[T, int | None]] = deque()
         source, is_exhausted = iter(jobs), False
         try:
             while True:
                 while not is_exhausted and len(waiting) < look_ahead:
-                    if waiting and self.is_done(waiting[0][1]):
+                    if waiting and (waiting[0][1] is None or self.is_done(waiting[0][1])):
                         break
                     job = next(source, None)
                     if job is None:
                         is_exhausted = True
                     else:
-                        waiting.append((job[0], self.submit(job[1])))
+                        waiting.append((job[0], None if job[1] is None else self.submit(job[1])))
                 if not waiting:
                     return
                 beside, ticket = waiting[0]
-                answer = self.wait(ticket)
+                answer = None if ticket is None else self.wait(ticket)
                 waiting.popleft()
                 yield beside, answer
         finally:
             for _, ticket in waiting:
-                self.forget(ticket)
+                if ticket is not None:
+                    self.forget(ticket)
 
     def close(self) -> None:
         """Ends all workers and waits until they are gone. Closing twice is fine."""

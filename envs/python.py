@@ -6,8 +6,6 @@ compares, and asks a second kind of worker, which never runs programs, where onl
 (LaTeX).
 """
 
-import json
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -17,10 +15,10 @@ from envs.answers import Answer, decode_answer, quick_compare
 from envs.base import Outcome, OutcomeKind, Task, checked_entry
 from envs.programs import extract_program
 from envs.sandbox import judge, program
+from envs.sandbox.messages import read_answer, said_by
 from envs.sandbox.pool import SandboxPool
-from envs.sandbox.settings import LAYERS, PROTECTIONS, Protection, SandboxSettings
+from envs.sandbox.settings import Protection, SandboxSettings, check_options
 
-_ERROR_LIMIT = 500
 _JUDGE_LIMIT_S = 3.0
 _JUDGE_MEMORY_MB = 1024
 _LOOK_AHEAD_PER_WORKER = 8
@@ -47,21 +45,9 @@ class PythonEnvironment:
         sandbox: Protection = "full",
         without: Sequence[str] = (),
     ) -> None:
-        for name, number, least, most in (
-            ("workers", workers, 1, 4096),
-            ("memory_limit_mb", memory_limit_mb, 16, 1 << 20),
-            ("output_limit", output_limit, 1, 1 << 30),
-        ):
-            if not isinstance(number, int) or not least <= number <= most:
-                raise ValueError(f"{name} must be a whole number from {least} to {most}, not {number!r}")
-        if not isinstance(time_limit_s, int | float) or not 0 < time_limit_s <= 3600:
-            raise ValueError(f"time_limit_s must be a number of seconds in (0, 3600], not {time_limit_s!r}")
-        if sandbox not in PROTECTIONS:
-            raise ValueError(f"sandbox must be one of {', '.join(PROTECTIONS)}, not {sandbox!r}")
-        if unknown := set(without) - set(LAYERS):
-            raise ValueError(
-                f"without names no sandbox layer: {sorted(unknown)}; layers are {', '.join(LAYERS)}"
-            )
+        if not isinstance(output_limit, int) or not 1 <= output_limit <= 1 << 30:
+            raise ValueError(f"output_limit must be a whole number from 1 to {1 << 30}, not {output_limit!r}")
+        check_options(workers, time_limit_s, memory_limit_mb, sandbox, without)
         self._look_ahead = _LOOK_AHEAD_PER_WORKER * workers
         self._judge: SandboxPool | None = None
         self._settings = SandboxSettings(
@@ -112,20 +98,10 @@ class PythonEnvironment:
         """The parent's reading of what the zygote reports; `message["answer"]` was written by untrusted
         code.
         """
-        status, seconds = message["status"], message["seconds"]
-        output = message.get("output", "")
-        if status in ("infrastructure", "unconfined"):
-            return Outcome("infrastructure", None, output, f"the sandbox failed twice ({status})", seconds)
-        if status == "timeout":
-            return Outcome("timeout", None, output, "the program did not end within its time limit", seconds)
-        if status == "output":
-            return Outcome("error", None, output, "the program wrote too much", seconds)
-        if status == "exited":
-            return Outcome("error", None, output, _ending(message["code"]), seconds)
-        said = _said(message["answer"])
-        for kind in ("invalid", "error"):
-            if isinstance(said.get(kind), str):
-                return Outcome(kind, None, output, said[kind][:_ERROR_LIMIT], seconds)
+        said = read_answer(message)
+        if isinstance(said, Outcome):
+            return said
+        output, seconds = message["output"], message["seconds"]
         answer = decode_answer(said.get("answer"))
         if answer is None:
             return Outcome("error", None, output, "the program's answer is malformed", seconds)
@@ -159,7 +135,7 @@ class PythonEnvironment:
         if _was_killed(message):
             message = self._judge.wait(self._judge.submit(payload))
         if message["status"] == "answered":
-            return _said(message["answer"]).get("equal") is True, ""
+            return said_by(message).get("equal") is True, ""
         failed = _was_killed(message) or message["status"] in ("infrastructure", "unconfined")
         error = f"the comparison with the right answer did not end well ({message['status']})"
         return None if failed else False, error
@@ -168,19 +144,3 @@ class PythonEnvironment:
 def _was_killed(message: dict[str, Any]) -> bool:
     """Whether a signal ended the child, before it answered and within its limits."""
     return bool(message["status"] == "exited" and message["code"] < 0)
-
-
-def _said(line: str) -> dict[str, Any]:
-    """A child's line, {} if it is not a JSON object."""
-    try:
-        said = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"the program exited with status {code} before it gave an answer"
-    known = {number.value: number.name for number in signal.Signals}
-    return f"the program was killed by {known.get(-code, f'signal {-code}')}"

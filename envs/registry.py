@@ -8,15 +8,17 @@ from envs.base import Environment
 
 # name -> (module, class); modules are imported on demand so that one domain never needs another's packages.
 ENVIRONMENTS = {
+    "logic": ("envs.logic.environment", "LogicEnvironment"),
     "python": ("envs.python", "PythonEnvironment"),
     "web": ("envs.web.environment", "WebEnvironment"),
 }
 
 
 def make(name: str, **options: Any) -> Environment:
-    """The environment called `name`: "python" or "web"; `options` are those of its class.
+    """The environment called `name`: "logic", "python" or "web"; `options` are those of its class.
 
-    That is `envs.python.PythonEnvironment` (workers, time_limit_s, memory_limit_mb, …) or
+    That is `envs.python.PythonEnvironment` (workers, time_limit_s, memory_limit_mb, …),
+    `envs.logic.environment.LogicEnvironment` (engine, workers, time_limit_s, vacuous, relations, …) or
     `envs.web.environment.WebEnvironment` (workers, time_limit_s, success, observation, …).
 
     Raises ValueError for an unknown name, TypeError for an unknown option and EnvironmentFailure if the

@@ -1,7 +1,7 @@
 """What a sandbox worker is told when it starts, and the layers it can be built of."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Self, get_args
 
@@ -57,3 +57,21 @@ def missing_for_full(layers: Collection[str]) -> list[str]:
     if "landlock" not in layers and "private_root" not in layers:
         missing.append("landlock or private_root")
     return missing
+
+
+def check_options(
+    workers: int, time_limit_s: float, memory_limit_mb: int, sandbox: str, without: Sequence[str] = ()
+) -> None:
+    """What sandboxed environments have in common. Raises ValueError, which names the option."""
+    for name, number, least, most in (
+        ("workers", workers, 1, 4096),
+        ("memory_limit_mb", memory_limit_mb, 16, 1 << 20),
+    ):
+        if not isinstance(number, int) or not least <= number <= most:
+            raise ValueError(f"{name} must be a whole number from {least} to {most}, not {number!r}")
+    if not isinstance(time_limit_s, int | float) or not 0 < time_limit_s <= 3600:
+        raise ValueError(f"time_limit_s must be a number of seconds in (0, 3600], not {time_limit_s!r}")
+    if sandbox not in PROTECTIONS:
+        raise ValueError(f"sandbox must be one of {', '.join(PROTECTIONS)}, not {sandbox!r}")
+    if unknown := set(without) - set(LAYERS):
+        raise ValueError(f"without names no sandbox layer: {sorted(unknown)}; layers are {', '.join(LAYERS)}")
