@@ -79,8 +79,8 @@ def derive(theory: Theory, assumed: Collection[Numbers] = frozenset()) -> set[Nu
     }
 
 
-class _Facts(fact_base.fact_list):  # type: ignore[misc]
-    """The facts of one relation; counts those of all in `places`. Raises OutOfBudget when these are used up."""
+class _Facts(fact_base.fact_list):
+    """The facts of one relation. Those of all relations share `places`; OutOfBudget when none is left."""
 
     def __init__(self, relation: int, places: Iterator[int]) -> None:
         super().__init__(relation)
