@@ -18,7 +18,7 @@ from envisions_jax.memory import restart_with_huge_pages
 if TYPE_CHECKING:
     from benchmarks.models import Contenders
 
-WORKLOADS = ("sampling", "scoring", "training", "sandbox")
+WORKLOADS = ("sampling", "scoring", "training", "sandbox", "logic")
 BUSY = 10.0  # percent of the cores in use before we begin: another program surely takes part
 
 
