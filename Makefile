@@ -85,9 +85,9 @@ format: setup-dev ## format and repair what ruff can
 
 lock: ## write both lock files anew, from a clean virtual environment
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
-	build/lock/bin/python -m pip install --quiet '.[web]'
+	build/lock/bin/python -m pip install --quiet '.[logic,web]'
 	build/lock/bin/python tools/lock.py write requirements.lock
-	build/lock/bin/python -m pip install --quiet '.[web,dev]'
+	build/lock/bin/python -m pip install --quiet '.[logic,web,dev]'
 	build/lock/bin/python tools/lock.py write requirements-dev.lock
 	rm -rf build/lock build/lib build/bdist*
 
