@@ -22,9 +22,9 @@ from tests.envs.logic.engines import by_forward
 from tests.envs.logic.hostile import COUNT, GOOD, hostile_texts
 
 HOSTILE = hostile_texts()
-_LIMIT_S = 0.5
-# Beyond its limit: what a busy machine, 10 MB to read and a grace for programs that hardly ran may take.
-_GRACE_S = 4.0
+_LIMIT_S = 1.0
+# Processor time of this process, which reads a text and runs it by `forward`; Pyke's worker has a clock.
+_MOST_CPU_S = 2.0
 _QUIET = {"compile", "exec", "import", "open", "marshal.loads", "code.__new__"}
 _LOUD = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pty.", "tempfile.", "mmap.")
 
@@ -54,9 +54,9 @@ def test_hostile_texts_have_typed_outcomes_in_time(
     workers = environment.processes()
     for case, world in zip(HOSTILE, itertools.cycle(WORLDS), strict=False):
         text = case.text.replace("CANARY", str(canary))
-        start = time.monotonic()
+        start = time.process_time()
         outcome, following = environment.execute([(_task(world), text), (_task(world), GOOD)])
-        assert time.monotonic() - start < _LIMIT_S + _GRACE_S, case.name
+        assert time.process_time() - start < _MOST_CPU_S, case.name
         assert outcome.kind in case.kinds, (case.name, outcome)
         assert len(outcome.error) <= 200 and outcome.error.isprintable(), case.name
         assert outcome.kind != "invalid" or outcome.error.startswith("line "), (case.name, outcome)
