@@ -12,6 +12,7 @@ each program; "forward" runs in this process, where its budget of steps is all t
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
@@ -59,6 +60,8 @@ class LogicEnvironment:
     relations: "unknown" gives a query of two arguments or more the answer of one of which nothing is known,
         as the authors' engine does; "answered" answers it.
     sandbox: as in `envs.python.PythonEnvironment`.
+
+    Raises EnvironmentFailure for "pyke" where Pyke is not installed or programs cannot be confined.
     """
 
     def __init__(
@@ -160,6 +163,10 @@ class LogicEnvironment:
 
 
 def _pyke_pool(workers: int, time_limit_s: float, memory_limit_mb: int, sandbox: Protection) -> SandboxPool:
+    if find_spec("pyke") is None:
+        raise EnvironmentFailure(
+            'Pyke is not installed: pip install "envisions-jax[logic]", or use engine="forward"'
+        )
     settings = SandboxSettings(
         action="envs.logic.pyke_engine:run",
         preload=("envs.logic.pyke_engine",),

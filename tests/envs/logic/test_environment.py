@@ -170,6 +170,13 @@ def test_impossible_options_are_named(options: dict[str, object]) -> None:
         envs.make("logic", **options)
 
 
+def test_without_pyke_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envs.logic.environment.find_spec", lambda name: None)
+    with pytest.raises(envs.EnvironmentFailure, match=r"envisions-jax\[logic\].*engine=\"forward\""):
+        envs.make("logic")
+    assert run(envs.make("logic", engine="forward"), _BLUE).correct
+
+
 def test_it_is_an_environment(environment: LogicEnvironment) -> None:
     assert isinstance(environment, envs.Environment)
 
