@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from envisions_jax.tasks import NAMES, TaskError, load
+from envisions_jax.tasks import MADE, NAMES, TaskError, load
 from envisions_jax.tasks.generated import STORIES
 from envisions_jax.tasks.real import COMPAT, REAL_SETS
 
@@ -36,29 +36,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.path is not None and not readable:
                 raise TaskError(f"--path={given.path}: nothing there can be read, see above")
             return 0
-        options = {"level": given.level} if name.startswith("generated") else {"compat": given.compat}
+        made = {"generated": {"level": given.level}, "theories": {}}
+        options = made.get(name.partition(":")[0], {"compat": given.compat})
         tasks = load(name, given.split or "train", given.path, given.show, given.seed, **options)
     except TaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for task in tasks:
-        print(f"{task.id}\n  {task.question}\n  answer {task.answer}   {dict(task.meta)}\n")
+        text = f"{task.context}\n  {task.question}" if task.context else task.question
+        print(f"{task.id}\n  {text}\n  answer {task.answer}   {dict(task.meta)}\n")
     return 0
 
 
 def _print_table(names: Sequence[str], path: str | None, compat: str) -> int:
     """One row a set and split; returns how many of the real ones could be read."""
     readable = 0
-    row = "{:<10} {:<6} {:>7} {:>7}  {}"
+    row = "{:<11} {:<6} {:>7} {:>7}  {}"
     print(row.format("name", "split", "here", "paper", "used"))
     for name in names:
         if name not in NAMES:
             raise TaskError(f"no data set is called {name!r}; there are {', '.join(NAMES)}")
-        if name == "generated":
+        if name in MADE:
             for part, stories in STORIES.items():
-                print(
-                    row.format(name, part, "any", "", f"{len(stories)} templates, as many tasks as asked for")
-                )
+                kinds = f"{len(stories)} templates" if name == "generated" else "facts, rules and a statement"
+                print(row.format(name, part, "any", "", f"{kinds}, as many tasks as asked for"))
             continue
         real = REAL_SETS[name]
         for split, expected in real.paper_counts.items():

@@ -31,7 +31,7 @@ QUESTIONS: Mapping[World, str] = {
     "closed": "Is the following statement true or false?",
 }
 _MOST_DEPTH, _MOST_SENTENCES = 5, 40
-_ATTEMPTS = 2_000
+_ATTEMPTS = 500
 _PEOPLE = 0.5  # share of theories with relations that speak of people; those without always do
 
 
@@ -62,10 +62,8 @@ class TheorySettings:
             self._fail("depths", f"must be from 0 to {_MOST_DEPTH}")
         if max(self.depths) >= self.sentences[1]:
             self._fail("depths", f"a proof of depth d has d rules and a fact, {self.sentences=} are too few")
-        if not self.kinds or len(set(self.kinds)) < len(self.kinds) or not set(self.kinds) <= set(KINDS):
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             self._fail("kinds", f"give some of {', '.join(KINDS)}, each once")
-        if self.world not in LABELS:
-            self._fail("world", "must be open or closed")
 
     def _fail(self, name: str, why: str) -> None:
         raise ValueError(f"theories.{name}={getattr(self, name)!r}: {why}")

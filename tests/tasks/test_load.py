@@ -13,7 +13,7 @@ import pytest
 
 from envisions_jax.tasks import NAMES, TaskError, load
 from envisions_jax.tasks.__main__ import main
-from envisions_jax.tasks.real import REAL_SETS
+from envisions_jax.tasks.math_sets import MATH_SETS
 
 GSM8K = {"question": "How many clips?", "answer": "48 / 2 = <<48/2=24>>24\n48 + 24 = 72\n#### 1,072"}
 SVAMP = {
@@ -62,7 +62,7 @@ def test_rows_of_the_hubs_columns(
     assert isinstance(task.answer, type(answer))
 
 
-@pytest.mark.parametrize("name", REAL_SETS)
+@pytest.mark.parametrize("name", MATH_SETS)
 def test_rows_of_question_and_answer(tmp_path: Path, name: str) -> None:
     row = {"id": "a/1", "question": " How many? ", "answer": 3}
     [task] = load(name, "test", _write(tmp_path / "rows.jsonl", [row]))
@@ -215,7 +215,7 @@ def test_the_hub_gives_every_config_and_split(monkeypatch: pytest.MonkeyPatch) -
     assert [task.id for task in load("math", "train")] == [f"math/train/{number}" for number in range(7)]
     assert len(load("math", "all")) == 14
     assert set(asked[:7]) == {
-        ("EleutherAI/hendrycks_math", config, "train") for config in REAL_SETS["math"].configs
+        ("EleutherAI/hendrycks_math", config, "train") for config in MATH_SETS["math"].configs
     }
 
 
@@ -236,7 +236,7 @@ def test_without_the_hub_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_counts_of_the_real_files(shared_data: Path) -> None:
-    assert len(load("gsm8k", "train", shared_data)) == REAL_SETS["gsm8k"].paper_counts["train"] == 7473
+    assert len(load("gsm8k", "train", shared_data)) == MATH_SETS["gsm8k"].paper_counts["train"] == 7473
     assert len(load("asdiv:all[:700]", path=shared_data)) == 700
     assert len(load("asdiv:all[700:]", path=shared_data)) == 300
     assert len(load("svamp", "test", shared_data)) == 700

@@ -1,0 +1,120 @@
+"""ProofWriter and RuleTaker: the hub's columns and plain ones, worlds, labels, balanced samples."""
+
+import json
+import sys
+import types
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envisions_jax.tasks import DOMAINS, NAMES, TaskError, load
+from envisions_jax.tasks.real import REAL_SETS
+
+ROW = {"id": "a/1", "context": "Anne is red. ", "question": "Anne is not red.", "answer": "False"}
+PROOFWRITER = {
+    "id": "AttNoneg-OWA-D5-1",
+    "theory": "Anne is red.",
+    "question": "Bob is red.",
+    "answer": "Unknown",
+    "QDep": 0,
+    "config": "depth-5",
+}
+RULETAKER = {
+    "context": "Anne is red.",
+    "question": "Bob is not red.",
+    "label": "entailment",
+    "config": "depth-5",
+}
+
+
+def _write(path: Path, *rows: Mapping[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_every_set_has_a_domain() -> None:
+    assert tuple(DOMAINS) == NAMES and set(REAL_SETS) < set(NAMES)
+    assert {name for name, domain in DOMAINS.items() if domain == "logic"} == {
+        *("theories", "proofwriter", "ruletaker")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "world", "asked"),
+    [
+        ("proofwriter", "open", "Is the following statement true, false, or unknown? Anne is not red."),
+        ("ruletaker", "closed", "Is the following statement true or false? Anne is not red."),
+    ],
+)
+def test_plain_rows(tmp_path: Path, name: str, world: str, asked: str) -> None:
+    [task] = load(name, "test", _write(tmp_path / "rows.jsonl", ROW))
+    assert (task.id, task.context, task.question, task.answer) == ("a/1", "Anne is red.", asked, "False")
+    assert task.meta["world"] == world
+
+
+def test_the_hubs_rows_are_counted_and_those_of_other_depths_left_out(tmp_path: Path) -> None:
+    rows = [PROOFWRITER, {**PROOFWRITER, "config": "NatLang"}, {**PROOFWRITER, "question": "Anne is red."}]
+    tasks = load("proofwriter", "train", _write(tmp_path / "rows.jsonl", *rows))
+    assert [task.id for task in tasks] == ["proofwriter/train/0", "proofwriter/train/2"]
+    assert tasks[0].answer == "Unknown" and tasks[0].context == "Anne is red." and tasks[0].meta["QDep"] == 0
+    [task] = load("ruletaker", "test", _write(tmp_path / "rules.jsonl", RULETAKER))
+    assert task.answer == "True" and task.question.endswith("? Bob is not red.")
+
+
+def test_the_question_of_logic_lm_gives_its_statement(tmp_path: Path) -> None:
+    asked = "Based on the above information, is the following statement true, false, or unknown? Bob is red."
+    [task] = load("proofwriter", "test", _write(tmp_path / "rows.jsonl", {**ROW, "question": asked}))
+    assert task.question == "Is the following statement true, false, or unknown? Bob is red."
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("ruletaker", {"answer": "Unknown"}, ":1: the answer must be one of True, False, is 'Unknown'"),
+        ("proofwriter", {"answer": "C"}, "must be one of True, False, Unknown, is 'C'"),
+        ("proofwriter", {"question": "Is it?"}, "must end in a statement"),
+        ("proofwriter", {"context": " "}, "column 'context' must be text"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, name: str, change: dict[str, str], message: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        load(name, "test", _write(tmp_path / "rows.jsonl", {**ROW, **change}))
+    assert message in str(caught.value)
+
+
+def test_a_sample_has_as_many_of_each_label(tmp_path: Path) -> None:
+    answers = ["True"] * 30 + ["False"] * 4 + ["Unknown"] * 10
+    rows = [{**ROW, "id": str(i), "question": f"Q{i}.", "answer": a} for i, a in enumerate(answers)]
+    file = _write(tmp_path / "rows.jsonl", *rows)
+    chosen = load("proofwriter", "train", file, limit=9, seed=1)
+    assert Counter(task.answer for task in chosen) == {"True": 3, "False": 3, "Unknown": 3}
+    assert chosen == load("proofwriter", "train", file, limit=9, seed=1)
+    assert chosen != load("proofwriter", "train", file, limit=9, seed=2)
+    assert len({task.id for task in load("proofwriter", "train", file, limit=32)}) == 32
+
+
+def test_the_hub_is_asked_for_what_the_paper_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(hub_id: str, config: str, split: str) -> list[dict[str, Any]]:
+        asked.append((hub_id, split))
+        return [PROOFWRITER] if "proofwriter" in hub_id else [RULETAKER]
+
+    module = types.ModuleType("datasets")
+    module.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    load("proofwriter", "train")
+    load("ruletaker", "test")
+    assert asked == [("tasksource/proofwriter", "train"), ("tasksource/ruletaker", "test")]
+    with pytest.raises(TaskError, match="has no train split"):
+        load("ruletaker", "train")
+
+
+def test_counts_of_the_real_files(shared_data: Path) -> None:
+    tasks = load("proofwriter", "train", shared_data)
+    assert Counter(task.answer for task in tasks) == dict.fromkeys(("True", "False", "Unknown"), 1200)
+    assert len(tasks) == REAL_SETS["proofwriter"].paper_counts["train"]
+    assert set(Counter(task.answer for task in load("ruletaker", "test", shared_data))) == {"True", "False"}
