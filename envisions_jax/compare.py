@@ -16,7 +16,7 @@ from envisions_jax.config import UNESSENTIAL
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.metrics import MetricsError, read_metrics
 from envisions_jax.progress import Reporter
-from envisions_jax.summary import MEAN, Record, mean_accuracy, percent, policies, test_sets
+from envisions_jax.summary import MEAN, Record, demonstrations, mean_accuracy, percent, policies, test_sets
 from envisions_jax.workdir import WorkDir, read_config
 
 
@@ -44,6 +44,9 @@ def _compare(first: Path, second: Path) -> int:
         reporter.line(
             f"{key}: {configs[0].get(key)!r} in {first.name}, {configs[1].get(key)!r} in {second.name}"
         )
+    for workdir, own in zip((first, second), records, strict=True):
+        if count := demonstrations(own):
+            reporter.line(f"{workdir.name}: cold start on {count} demonstrations")
     if not differ:
         reporter.line("both runs have the same settings")
     return 0

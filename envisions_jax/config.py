@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from envisions_jax.config_rules import ConfigError, validate
 from envisions_jax.selection.rules import SelectionConfig
+from envisions_jax.tasks.theories import TheorySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,9 @@ class TasksConfig:
 class PromptConfig:
     """One wording for sampling, training and test."""
 
-    # "expression", "function": short programs for small models; "pal": whole functions; "web": actions
-    style: Literal["expression", "function", "pal", "web"] = "expression"
+    # "expression", "function": short programs for small models; "pal": whole functions; "web": actions;
+    # "logic": Logic-LM's programs, "logic_short": the same without what only readers need
+    style: Literal["expression", "function", "pal", "web", "logic", "logic_short"] = "expression"
     shots: int = 3  # demonstrations at iteration 0, and in the base model's few-shot row
     # Refinement prompts also say what the environment said of the candidate (an error, a selector that found
     # nothing). The paper's do not, and it can give the verdict away.
@@ -63,10 +65,10 @@ class PromptConfig:
 class EnvConfig:
     """The environment that executes candidates."""
 
-    name: Literal["python", "web"] = "python"
+    name: Literal["python", "web", "logic"] = "python"
     workers: int = 2
     time_limit_s: float = 2.0  # wall clock, of a program or an episode
-    memory_limit_mb: int = 512  # Python only
+    memory_limit_mb: int = 512  # of a program in the sandbox: not the web's
     # "full" refuses a host that cannot confine programs, "best" takes what there is, "none" trusts them
     sandbox: Literal["full", "best", "none"] = "full"
 
@@ -81,6 +83,16 @@ class WebConfig:
     success: Literal["one", "above_0.8"] = "one"  # raw reward that counts as solved; the latter: reference
     chromium: str = ""  # the executable to drive; "" finds one
     screenshots: bool = True  # of every test task before and after, in screenshots/ of the work directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogicConfig:
+    """How logic programs are run and judged (env.name="logic" only; see `envs.logic.environment`)."""
+
+    engine: Literal["pyke", "forward"] = "pyke"  # the paper's, or our own: as right, and much faster
+    # A program that says nothing its query could depend on: never right, or judged by its answer (reference)
+    vacuous: Literal["own_kind", "by_answer"] = "own_kind"
+    relations: Literal["answered", "unknown"] = "answered"  # queries of two and more; the latter: reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +141,12 @@ class LoopConfig:
     iterations: int = 3  # T
     refine: bool = True  # step 3; False drops refinements, and L2 has to go with them
     self_reward: Literal["task_prompt", "generation_prompt"] = "task_prompt"  # the latter: reference
+    # The policy of iteration 0: theta_0 shown `prompt.shots` demonstrations (the paper's), or, where that is
+    # not enough, theta_0 trained for a moment on gold programs (`envisions_jax.stages.cold_start`)
+    cold_start: Literal["few_shot", "demonstrations"] = "few_shot"
+    cold_start_examples: int = 64  # gold programs, of generated tasks that are neither trained nor tested on
+    cold_start_epochs: int = 4
+    cold_start_keep: bool = True  # in the training set of every iteration, beside what was explored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +174,8 @@ class Config:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     web: WebConfig = field(default_factory=WebConfig)
+    logic: LogicConfig = field(default_factory=LogicConfig)
+    theories: TheorySettings = field(default_factory=TheorySettings)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -173,7 +193,7 @@ UNESSENTIAL = frozenset(
 
 # Where the released code differs from the paper. `compat="reference"` sets these, and takes the authors'
 # labels of MATH, faults included (`envisions_jax.tasks`).
-REFERENCE = {
+REFERENCE: dict[str, Any] = {
     "selection.merge": "reference",
     "selection.hold_back": True,
     "selection.dedup": "global",
@@ -181,9 +201,14 @@ REFERENCE = {
     "loop.self_reward": "generation_prompt",
     "web.success": "above_0.8",
     "web.observation": "html",
+    "logic.vacuous": "by_answer",
+    "logic.relations": "unknown",
 }
-# What they do otherwise for the web: positives need not quote their question, and there are fewer of them.
-_REFERENCE_WEB = {"selection.quote_question_iterations": 0, "selection.n1": 2}
+# What they do otherwise than for mathematics: positives need not quote their question, and the web has fewer.
+_REFERENCE_OF: dict[str, dict[str, Any]] = {
+    "web": {"selection.quote_question_iterations": 0, "selection.n1": 2},
+    "logic": {"selection.quote_question_iterations": 0},
+}
 
 
 def default_config() -> ConfigDict:
@@ -196,7 +221,7 @@ def from_config_dict(config_dict: ConfigDict | Mapping[str, Any]) -> Config:
     plain = config_dict.to_dict() if isinstance(config_dict, ConfigDict) else dict(config_dict)
     config = _typed(Config, plain, "")
     if config.compat == "reference":
-        preset = REFERENCE | (_REFERENCE_WEB if config.env.name == "web" else {})
+        preset = REFERENCE | _REFERENCE_OF.get(config.env.name, {})
         _check_reference(flatten(config), preset)
         config = with_values(config, preset)
     validate(flatten(config))

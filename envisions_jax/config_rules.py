@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from envisions_jax.demonstrations import MATH_DEMONSTRATIONS
+from envisions_jax.demonstrations import LOGIC_DEMONSTRATIONS, MATH_DEMONSTRATIONS
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.locating import on_this_machine
-from envisions_jax.tasks import NAMES
+from envisions_jax.tasks import DOMAINS, MADE, NAMES
 from envs.web.pages import PAPER_TASKS, SEEDS_PER_ITERATION, TEST_SEEDS
 
 
@@ -25,11 +25,14 @@ _AT_LEAST_ONE = (
     *("model.context", "env.workers", "sampler.k", "sampler.max_new_tokens"),
     *("sampler.shard_tasks", "train.batch_size", "train.epochs", "train.row_length", "train.rows"),
     *("eval.beams", "eval.max_new_tokens", "eval.shard_tasks", "loop.iterations", "checkpoint.keep"),
+    *("loop.cold_start_examples", "loop.cold_start_epochs"),
 )
 _NOT_NEGATIVE = (
     *("seed", "tasks.train_size", "tasks.test_size", "tasks.seed", "prompt.shots"),
     *("sampler.slots", "train.weight_decay", "checkpoint.every_steps"),
 )
+_STYLES = {"web": ("web",), "logic": ("logic", "logic_short"), "python": ("expression", "function", "pal")}
+_DOMAINS = {"python": "math", "logic": "logic"}  # of the data sets that an environment can judge
 _MOST_TURNS = 20  # of an episode, which is played from its beginning for each look
 _POSITIVE = ("sampler.temperature", "train.learning_rate", "train.clip_norm")
 
@@ -50,11 +53,10 @@ def validate(flat: Mapping[str, Any]) -> None:
     _require(16 <= megabytes <= 2**20, flat, "env.memory_limit_mb", "must be from 16 to 1048576 (1 TiB)")
     _require(0 < seconds <= 3600, flat, "env.time_limit_s", "must be a positive number, at most 3600")
     is_web = flat["env.name"] == "web"
-    fits = (flat["prompt.style"] == "web") == is_web
-    _require(fits, flat, "prompt.style", f"does not go with env.name={flat['env.name']!r}")
-    most = 1 if is_web else len(MATH_DEMONSTRATIONS)
-    told = "there is one demonstration of each page" if is_web else f"there are {most} demonstrations"
-    _require(flat["prompt.shots"] <= most, flat, "prompt.shots", told)
+    styles = _STYLES[flat["env.name"]]
+    why = f"does not go with env.name={flat['env.name']!r}; choose {' or '.join(styles)}"
+    _require(flat["prompt.style"] in styles, flat, "prompt.style", why)
+    _validate_shots(flat)
     _require(0 < flat["sampler.top_p"] <= 1, flat, "sampler.top_p", "must be in (0, 1]")
     _require(0 <= flat["train.warmup_ratio"] < 1, flat, "train.warmup_ratio", "must be in [0, 1)")
     if is_web:
@@ -64,6 +66,19 @@ def validate(flat: Mapping[str, Any]) -> None:
     _validate_lengths(flat)
     good = flat["loop.refine"] or not flat["selection.l2"]
     _require(good, flat, "loop.refine", "without refinement there is no L2: set selection.l2=False too")
+
+
+def _validate_shots(flat: Mapping[str, Any]) -> None:
+    """No more demonstrations than there are, and gold programs where a cold start needs them."""
+    of_logic, of_math = len(LOGIC_DEMONSTRATIONS), len(MATH_DEMONSTRATIONS)
+    most, told = {
+        "web": (1, "there is one demonstration of each page"),
+        "logic": (of_logic, f"there is {of_logic} demonstration"),
+        "python": (of_math, f"there are {of_math} demonstrations"),
+    }[flat["env.name"]]
+    _require(flat["prompt.shots"] <= most, flat, "prompt.shots", told)
+    has_gold = flat["env.name"] != "web" or flat["loop.cold_start"] != "demonstrations"
+    _require(has_gold, flat, "loop.cold_start", "no programs of pages can be generated; choose 'few_shot'")
 
 
 def check_model(path: str, key: str = "model.path") -> None:
@@ -81,7 +96,7 @@ def _validate_tasks(flat: Mapping[str, Any]) -> None:
         for name in names:
             _check_data_set(flat, f"tasks.{split}", name)
         _require(len(set(names)) == len(names), flat, f"tasks.{split}", "names a data set twice")
-        sized = flat[f"tasks.{split}_size"] > 0 or "generated" not in {n.partition(":")[0] for n in names}
+        sized = flat[f"tasks.{split}_size"] > 0 or not {n.partition(":")[0] for n in names} & set(MADE)
         _require(sized, flat, f"tasks.{split}_size", "the task generator needs to know how many to make")
     steps = flat["tasks.steps"]
     good = 1 <= len(steps) <= 4 and all(0 <= share < float("inf") for share in steps) and sum(steps) > 0
@@ -118,6 +133,10 @@ def _check_data_set(flat: Mapping[str, Any], key: str, name: str) -> None:
     near = difflib.get_close_matches(plain, NAMES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(NAMES)}"
     _require(plain in NAMES, flat, key, f"no data set is called {plain!r}; {hint}")
+    wanted = _DOMAINS[flat["env.name"]]
+    names = ", ".join(name for name in NAMES if DOMAINS[name] == wanted)
+    why = f"{plain!r} is a set of {DOMAINS[plain]}, env.name={flat['env.name']!r} judges {wanted}: {names}"
+    _require(DOMAINS[plain] == wanted, flat, key, why)
 
 
 def _is_finite(value: Any) -> bool:

@@ -1,11 +1,15 @@
-"""The few-shot demonstrations of the math domain: three solved problems of our own, for every prompt style.
+"""The few-shot demonstrations of mathematics and logic: solved tasks of our own, for every prompt style.
 
-The paper shows three math examples at iteration 0 (section 3.1). They use no name and no story of the
-generated problems, and tests execute every one of them.
+The paper shows three math examples and one of logic at iteration 0 (section 3.1). They use no name, no story
+and no word of the generated tasks, and tests execute every one of them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from envisions_jax.tasks.theories import QUESTIONS
+from envisions_jax.tasks.theory_text import short_form
+from envs import Task
 
 
 @dataclass(frozen=True)
@@ -13,7 +17,7 @@ class Demonstration:
     """A question with its answer and, for every prompt style by name, a completion's body that solves it."""
 
     question: str
-    answer: int
+    answer: int | str
     bodies: Mapping[str, str]
 
 
@@ -44,5 +48,49 @@ MATH_DEMONSTRATIONS: tuple[Demonstration, ...] = (
         6,
         "(26 + 4) / 5",
         "children = 26\nteachers = 4\ngroups = 5\npeople = children + teachers\nresult = people / groups",
+    ),
+)
+
+
+def gold_program(task: Task, style: str) -> str:
+    """The gold program of a generated task, in a style of its domain. Raises ValueError if it has none."""
+    if "program" in task.meta and style in ("logic", "logic_short"):
+        program = str(task.meta["program"])
+        return program if style == "logic" else short_form(program)
+    if "solution" in task.meta and style in ("expression", "function", "pal"):
+        solution = task.meta["solution"]
+        return f"result = {solution}" if style == "expression" else f"def solution():\n    return {solution}"
+    raise ValueError(f"task {task.id}: has no gold program in style {style!r}")
+
+
+def _theory(context: str, statement: str, answer: str, program: str) -> Demonstration:
+    question = f"{context}\n{QUESTIONS['open']} {statement}"
+    return Demonstration(question, answer, {"logic": program, "logic_short": short_form(program)})
+
+
+# Attributes and relations, negated and not, a conjunction of both, and a proof of two rules.
+LOGIC_DEMONSTRATIONS: tuple[Demonstration, ...] = (
+    _theory(
+        "Lea is busy. Lea guides Sven. Sven is not lazy. "
+        "If someone is busy and they guide Sven then Sven is glad. "
+        "If someone is glad and they are not lazy then they do not guide Lea.",
+        "Sven guides Lea.",
+        "False",
+        """Predicates:
+Busy($x, bool) ::: Is x busy?
+Guides($x, $y, bool) ::: Does x guide y?
+Lazy($x, bool) ::: Is x lazy?
+Glad($x, bool) ::: Is x glad?
+Facts:
+Busy(Lea, True) ::: Lea is busy.
+Guides(Lea, Sven, True) ::: Lea guides Sven.
+Lazy(Sven, False) ::: Sven is not lazy.
+Rules:
+Busy($x, True) && Guides($x, Sven, True) >>> Glad(Sven, True) ::: If someone is busy and they guide Sven \
+then Sven is glad.
+Glad($x, True) && Lazy($x, False) >>> Guides($x, Lea, False) ::: If someone is glad and they are not lazy \
+then they do not guide Lea.
+Query:
+Guides(Sven, Lea, True) ::: Sven guides Lea.""",
     ),
 )

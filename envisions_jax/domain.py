@@ -1,11 +1,13 @@
 """What a run's domain gives the method: an environment that is running, prompts and tasks."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import envs
 from envisions_jax.config import Config
+from envisions_jax.demonstrations import gold_program
 from envisions_jax.prompts import Prompts
 from envisions_jax.stages.turns import Interaction
 from envisions_jax.task_sets import GivenTasks
@@ -26,6 +28,7 @@ class Domain:
     prompts: Prompts
     train_tasks: TrainTasks
     test_sets: Mapping[str, Sequence[Task]]
+    demonstrations: Sequence[tuple[Task, str]] = ()  # gold programs that a cold start learns from
 
 
 @contextmanager
@@ -45,9 +48,17 @@ def open_domain(config: Config, given: GivenTasks, tokenizer: Tokenizer) -> Iter
         time_limit_s=settings.time_limit_s,
         memory_limit_mb=settings.memory_limit_mb,
         sandbox=settings.sandbox,
+        **(dataclasses.asdict(config.logic) if settings.name == "logic" else {}),
     ) as environment:
-        prompts = Prompts(config.prompt.style)
-        yield Domain(environment, environment, Interaction(), prompts, SameTasks(given.train), given.tests)
+        yield Domain(
+            environment=environment,
+            test_environment=environment,
+            interaction=Interaction(),
+            prompts=Prompts(config.prompt.style),
+            train_tasks=SameTasks(given.train),
+            test_sets=given.tests,
+            demonstrations=[(task, gold_program(task, config.prompt.style)) for task in given.gold],
+        )
 
 
 def _open_browsers(config: Config) -> WebEnvironment:

@@ -119,7 +119,7 @@ def evaluate_sets(
     config: Config, policy: "Policy", domain: "Domain", shots: int
 ) -> dict[str, dict[str, object]]:
     """Accuracy and counts of outcomes by test set."""
-    from envisions_jax.metrics import accuracy
+    from envisions_jax.metrics import scores
     from envisions_jax.stages.evaluation import BASE, Exam, PromptKind, Test, answers, judge
     from envisions_jax.stages.run import check_lengths, slots_for
 
@@ -139,12 +139,18 @@ def evaluate_sets(
     with reporter.stage("evaluate", exam.interaction.turns * len(tests)) as advance:
         completions = answers(policy, exam, tasks, advance)
     results = judge(domain.environment, domain.prompts, tests, completions, BASE, kind)
+    answered = {(test.set_name, test.task.id): test.task.answer for test in tests}
     for name in domain.test_sets:
-        outcomes = [result.outcome for result in results if result.test_set == name]
-        share = accuracy(outcomes)
-        reporter.line(f"{name}: {percent(share)} of {len(outcomes)}, {shots} shots")
+        judged = [(answered[name, one.task_id], one.outcome) for one in results if one.test_set == name]
+        outcomes = [outcome for _, outcome in judged]
+        told = scores({name: judged})
+        share, by_label = told.accuracy[name], told.accuracy_by_label.get(name, {})
+        labels = "".join(f", {label} {percent(own)}" for label, own in by_label.items())
+        reporter.line(f"{name}: {percent(share)} of {len(outcomes)}{labels}, {shots} shots")
         counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
         report[name] = {"accuracy": share, "tasks": len(outcomes), "outcomes": counts}
+        if by_label:
+            report[name]["accuracy_by_label"] = by_label
     return report
 
 

@@ -10,10 +10,12 @@ same.
 
 from envisions_jax.metrics import iteration_metrics
 from envisions_jax.stages.candidates import explore, refine
-from envisions_jax.stages.evaluation import BASE, evaluate
+from envisions_jax.stages.cold_start import cold_start
+from envisions_jax.stages.evaluation import evaluate
 from envisions_jax.stages.learning import (
     export_final,
     forget_old_policies,
+    kept_demonstrations,
     make_trainer,
     policy_of,
     select_examples,
@@ -21,6 +23,7 @@ from envisions_jax.stages.learning import (
     training_examples,
 )
 from envisions_jax.stages.run import Run
+from envisions_jax.store.records import BASE
 from envisions_jax.summary import iteration_line
 
 
@@ -32,9 +35,14 @@ def run_loop(run: Run) -> None:
 
     # ---- The base model theta_0, for comparison --------------------------------------------------
     if run.config.eval.base and not run.store.is_done(BASE, "base"):
-        accuracy = {kind: evaluate(run, BASE, run.base, kind) for kind in ("zero_shot", "few_shot")}
-        run.metrics.write("base", {"accuracy": accuracy}, iteration=BASE, time_s=run.clock.seconds(BASE))
+        zero, few = (evaluate(run, BASE, run.base, kind).to_dict() for kind in ("zero_shot", "few_shot"))
+        base = {name: {"zero_shot": zero[name], "few_shot": few[name]} for name in zero}
+        run.metrics.write("base", base, iteration=BASE, time_s=run.clock.seconds(BASE))
         run.store.mark_done(BASE, "base")
+
+    # ---- Cold start: theta_0 learns the language from demonstrations, if prompts are not enough ---
+    if run.config.loop.cold_start == "demonstrations":
+        cold_start(run, trainer)
 
     for iteration in range(run.config.loop.iterations):
         if run.store.is_done(iteration, "iteration"):
@@ -44,7 +52,7 @@ def run_loop(run: Run) -> None:
         run.store.add_tasks("train", run.train_tasks.explored(iteration))
 
         # ---- 1, 2, 4. Explore: K candidates a task from theta_i; execute; self-reward ------------
-        policy = policy_of(run, iteration - 1)
+        policy = policy_of(run, iteration - 1)  # in iteration 0 the base model, or that of the cold start
         explore(run, iteration, policy)
 
         # ---- 3, 2, 4. Refine each candidate; execute; self-reward under the task prompt ----------
@@ -62,7 +70,7 @@ def run_loop(run: Run) -> None:
         del start
 
         # ---- 9. Evaluate theta_(i+1), zero-shot --------------------------------------------------
-        accuracy_by_set = evaluate(run, iteration, policy)
+        scores = evaluate(run, iteration, policy)
 
         # ---- What the iteration was worth --------------------------------------------------------
         numbers = iteration_metrics(
@@ -73,7 +81,8 @@ def run_loop(run: Run) -> None:
             l2_examples=len(chosen.l2),
             shortened=examples.shortened,
             dropped=examples.dropped,
-            accuracy=accuracy_by_set,
+            demonstrations=kept_demonstrations(run),
+            scores=scores,
         ).to_dict()
         seconds = run.clock.seconds(iteration)
         run.metrics.write("iteration", numbers, iteration=iteration, time_s=seconds)

@@ -77,6 +77,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
             interaction=domain.interaction,
             train_tasks=domain.train_tasks,
             test_sets=domain.test_sets,
+            demonstrations=domain.demonstrations,
             store=store,
             metrics=stack.enter_context(MetricsWriter(workdir.root, tensorboard=config.tensorboard)),
             clock=Clock(workdir.times),
@@ -101,12 +102,14 @@ def iterations_done(config: Config, workdir: WorkDir) -> int:
 def tell_results(config: Config, workdir: WorkDir, reporter: Reporter) -> None:
     """The tables of a run, and where it is."""
     from envisions_jax.metrics import read_metrics
-    from envisions_jax.summary import final_table, table_of_sets, table_of_times
+    from envisions_jax.summary import final_table, table_of_labels, table_of_sets, table_of_times
 
     records = read_metrics(workdir.metrics)
     reporter.show(table_of_times(records, f"{config.name}: time"))
     if by_set := table_of_sets(records, f"{config.name}: test sets"):
         reporter.show(by_set)
+    if by_label := table_of_labels(records, f"{config.name}: labels"):
+        reporter.show(by_label)
     reporter.show(final_table(records, config.name))
     reporter.line(f"all of it is in {workdir.root}")
 

@@ -8,18 +8,20 @@ refinement's completion is also one of the task prompt: self-reward and L1 need 
     function      def solution():…return    " 3 + 4"             the two lines of the function
     pal           ```python                 newline, function    the function, without a fence
     web           Actions:                  newline, actions     the actions, one a line
+    logic         …program is:              newline, sections    Predicates, Facts, Rules, Query; with glosses
+    logic_short   Program:                  newline, sections    Facts, Rules, Query; no glosses
 
 No prompt ends in white space: newline and indent, or space and number, are often one token, which a prompt
 must not cut in two (measured: with the wrong boundary no answer was right).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import dropwhile, takewhile
 from types import MappingProxyType
 from typing import Literal
 
-from envisions_jax.demonstrations import MATH_DEMONSTRATIONS, Demonstration
+from envisions_jax.demonstrations import LOGIC_DEMONSTRATIONS, MATH_DEMONSTRATIONS, Demonstration
 from envs import Task
 
 
@@ -35,7 +37,8 @@ class PromptStyle:
     question, attempt, answer: what stands before the question, before the candidate, and before `opening`.
     opening: the end of the prompt; `program_head`: the part of it that belongs to the program.
     lead: what every non-empty completion starts with; `closing`: what follows a program inside a prompt.
-    extent: what a program is: a line after its head, lines up to a blank one, or a block that a fence ends.
+    extent: what a program is: a line after its head, lines up to a blank one, those up to a query, or a block
+        that a fence ends.
     stop: strings that end a generation; they are not part of the completion.
     """
 
@@ -49,7 +52,7 @@ class PromptStyle:
     program_head: str
     lead: str
     closing: str
-    extent: Literal["line", "paragraph", "block"]
+    extent: Literal["line", "paragraph", "query", "block"]
     stop: tuple[str, ...]
 
 
@@ -108,12 +111,46 @@ _WEB = PromptStyle(
     stop=("\n\n", "\n<"),  # where `_first_paragraph` ends
 )
 
+# A program has no blank line, so the first one ends it: a base model goes on with a theory of its own there.
+_LOGIC = PromptStyle(
+    name="logic",
+    explore=(
+        "Write the theory and the statement in question as a logic program: the sections Predicates, Facts, "
+        "Rules and Query, one statement a line."
+    ),
+    refine=(
+        "You are given a theory, a statement in question and a logic program for them. If the program has "
+        "mistakes, write a corrected version; if it is right, write it again unchanged: the sections "
+        "Predicates, Facts, Rules and Query, one statement a line."
+    ),
+    question="The theory and the question are:\n",
+    attempt="The current attempt is:\n",
+    answer="",
+    opening="The logic program is:",
+    program_head="",
+    lead="\n",
+    closing="",
+    extent="query",
+    stop=("\n\n",),
+)
+_LOGIC_SHORT = replace(
+    _LOGIC,
+    name="logic_short",
+    explore="Write each theory and question as Facts, Rules and Query.",
+    refine="Write each theory and question as Facts, Rules and Query: repeat the attempt or correct it.",
+    question="",
+    attempt="Attempt:\n",
+    opening="Program:",
+)
+
 STYLES: Mapping[str, PromptStyle] = MappingProxyType(
     {
         "expression": _one_line("expression", "result ="),
         "function": _one_line("function", "def solution():\n    return"),
         "pal": _PAL,
         "web": _WEB,
+        "logic": _LOGIC,
+        "logic_short": _LOGIC_SHORT,
     }
 )
 
@@ -131,7 +168,7 @@ class Prompts:
         demonstrations: Sequence[Demonstration] | Mapping[str, Sequence[Demonstration]] | None = None,
     ) -> None:
         """demonstrations: the same for every task, or for each page of the web its own; None takes those of
-        mathematics, for a style of mathematics.
+        the style's domain, mathematics or logic.
 
         Raises PromptError for an unknown style, or a demonstration without a solution in this style.
         """
@@ -139,7 +176,7 @@ class Prompts:
             raise PromptError(f"prompt style is {style!r}, must be one of {', '.join(STYLES)}")
         self.style = STYLES[style]
         if demonstrations is None:
-            demonstrations = () if self.style is _WEB else MATH_DEMONSTRATIONS
+            demonstrations = _demonstrations_of(self.style)
         self._shared = () if isinstance(demonstrations, Mapping) else tuple(demonstrations)
         self._by_page = dict(demonstrations) if isinstance(demonstrations, Mapping) else {}
         for demonstration in (*self._shared, *(one for own in self._by_page.values() for one in own)):
@@ -218,6 +255,12 @@ class Prompts:
         return f"{self._opened()}{self.style.lead}{body}{self.style.closing}"
 
 
+def _demonstrations_of(style: PromptStyle) -> Sequence[Demonstration]:
+    if style.extent == "query":
+        return LOGIC_DEMONSTRATIONS
+    return () if style is _WEB else MATH_DEMONSTRATIONS
+
+
 def canonical_text(program: str) -> str:
     """Line ends as \\n, no white space at line ends or around the whole.
 
@@ -251,8 +294,15 @@ def _first_paragraph(text: str) -> str:
     return "\n".join(takewhile(lambda line: line and not line.startswith("<"), lines))
 
 
+def _first_query(text: str) -> str:
+    """The first block up to a blank line or the line after `Query:`, which ends a logic program."""
+    lines = list(takewhile(bool, _first_block(text).split("\n")))
+    query = next((number for number, line in enumerate(lines) if line.strip() == "Query:"), len(lines))
+    return "\n".join(lines[: query + 2])
+
+
 def _is_fence(line: str) -> bool:
     return line.lstrip().startswith("```")
 
 
-_EXTENTS = {"line": _first_line, "paragraph": _first_paragraph, "block": _first_block}
+_EXTENTS = {"line": _first_line, "paragraph": _first_paragraph, "query": _first_query, "block": _first_block}

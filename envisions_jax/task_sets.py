@@ -3,8 +3,9 @@
 Those of mathematics are loaded here; those of the web are pages, which the environment shows later.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from envisions_jax import tasks
 from envisions_jax.command_line import RunError
@@ -22,6 +23,7 @@ class GivenTasks:
     told: str  # how many there are, for the user
     train: Sequence[Task] = ()
     tests: Mapping[str, Sequence[Task]] = field(default_factory=dict)
+    gold: Sequence[Task] = ()  # generated ones whose gold programs a cold start learns from
 
 
 def given_tasks(config: Config, *, train: bool = True) -> GivenTasks:
@@ -34,7 +36,11 @@ def given_tasks(config: Config, *, train: bool = True) -> GivenTasks:
     sets, tests = train_sets(config) if train else {}, test_tasks(config)
     check_sets(sets, tests)
     trained, count = [task for group in sets.values() for task in group], sum(map(len, tests.values()))
-    return GivenTasks(f"{len(trained)} tasks to train on, {count} to test on", trained, tests)
+    given = GivenTasks(f"{len(trained)} tasks to train on, {count} to test on", trained, tests)
+    if not train or config.loop.cold_start != "demonstrations":
+        return given
+    gold = cold_start_tasks(config, [*trained, *(task for group in tests.values() for task in group)])
+    return replace(given, gold=gold, told=f"{given.told}, {len(gold)} demonstrations to start from")
 
 
 def _given_pages(config: Config) -> GivenTasks:
@@ -76,15 +82,43 @@ def load_set(config: Config, name: str, split: str) -> list[Task]:
     """One data set: the part its name asks for, "asdiv:all[:700]", or `split`. Raises RunError."""
     settings = config.tasks
     size = settings.train_size if split == "train" else settings.test_size
-    options: dict[str, object]
-    if name.partition(":")[0] == "generated":
-        path, options = None, {"mix": settings.steps, "level": settings.difficulty}
-    else:
-        path, options = settings.path or None, {"compat": config.compat}
+    options = _generator_options(config).get(name.partition(":")[0], {"compat": config.compat})
+    path = None if name.partition(":")[0] in tasks.MADE else settings.path or None
     try:
         return tasks.load(name, split, path, size or None, settings.seed, **options)
     except tasks.TaskError as error:
         raise RunError(str(error)) from error
+
+
+def cold_start_tasks(config: Config, used: Sequence[Task]) -> list[Task]:
+    """`loop.cold_start_examples` generated tasks of the run's domain, with gold programs.
+
+    They come from the generator's training split with a seed of their own; none is in `used`.
+
+    Raises RunError.
+    """
+    name = "theories" if config.env.name == "logic" else "generated"
+    digest = hashlib.sha256(f"cold start/{config.tasks.seed}".encode()).digest()
+    taken = {(task.context, task.question) for task in used}
+    count = size = config.loop.cold_start_examples
+    while True:
+        try:
+            made = tasks.load(
+                name, "train", None, size, int.from_bytes(digest[:4]), **_generator_options(config)[name]
+            )
+        except tasks.TaskError as error:
+            raise RunError(f"loop.cold_start_examples={count}: {error}") from error
+        left = [task for task in made if (task.context, task.question) not in taken]
+        if len(left) >= count:
+            return left[:count]
+        size += count - len(left)
+
+
+def _generator_options(config: Config) -> dict[str, dict[str, object]]:
+    return {
+        "generated": {"mix": config.tasks.steps, "level": config.tasks.difficulty},
+        "theories": {"settings": config.theories},
+    }
 
 
 def check_sets(train: Mapping[str, Sequence[Task]], tests: Mapping[str, Sequence[Task]]) -> None:

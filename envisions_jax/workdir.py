@@ -4,7 +4,8 @@ What is in it:
 
     config.json      what the run is; a directory belongs to one config for good
     store.sqlite     trajectories, evaluation results, finished shards
-    checkpoints/     train-<i>/ inside the training of iteration i, policy-<i>/ what came out of it
+    checkpoints/     train-<i>/ inside the training of iteration i, policy-<i>/ what came out of it;
+                     train-cold-start/ and policy-cold-start/ of a cold start
     metrics.jsonl    one record an iteration, and one a training step
     times.json       seconds by iteration and stage
     tensorboard/     the same for TensorBoard
@@ -20,6 +21,7 @@ from typing import Any
 
 from envisions_jax.config import UNESSENTIAL, Config, flatten
 from envisions_jax.config_rules import ConfigError
+from envisions_jax.store.records import COLD_START
 
 SCHEMA = 1  # of the work directory; raised when an older program could not read what a newer one wrote
 
@@ -60,8 +62,8 @@ class WorkDir:
         return self.root / "screenshots" / f"{'base' if iteration < 0 else iteration}-{kind}"
 
     def policy(self, iteration: int) -> Path:
-        """Weights of the policy trained in one iteration."""
-        return self.root / "checkpoints" / f"policy-{iteration}"
+        """Weights of the policy trained in one iteration, or by a cold start."""
+        return self.root / "checkpoints" / f"policy-{_name(iteration)}"
 
     def policies(self) -> list[int]:
         """The iterations of which there is a policy folder, newest first; it may be half written."""
@@ -69,8 +71,8 @@ class WorkDir:
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def training(self, iteration: int) -> Path:
-        """Checkpoints inside the training of one iteration."""
-        return self.root / "checkpoints" / f"train-{iteration}"
+        """Checkpoints inside the training of one iteration, or of a cold start."""
+        return self.root / "checkpoints" / f"train-{_name(iteration)}"
 
 
 def check_workdir(root: str | Path, config: Config) -> WorkDir:
@@ -139,6 +141,10 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def _name(iteration: int) -> str:
+    return "cold-start" if iteration == COLD_START else str(iteration)
 
 
 def _is_start(path: Path) -> bool:

@@ -15,6 +15,7 @@ from envisions_jax.metrics.learning import (
     solved_tasks,
     stability,
 )
+from envisions_jax.metrics.scores import Scores, scores
 from envisions_jax.metrics.writer import MetricsError, MetricsWriter, read_metrics, without_time
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "MetricsError",
     "MetricsWriter",
     "RefinementRates",
+    "Scores",
     "accuracy",
     "distinct_correct",
     "exploratory_ability",
@@ -33,6 +35,7 @@ __all__ = [
     "pass_at_k",
     "read_metrics",
     "refinement_rates",
+    "scores",
     "solved_tasks",
     "stability",
     "without_time",

@@ -14,6 +14,7 @@ from envisions_jax.metrics.learning import (
     solved_tasks,
     stability,
 )
+from envisions_jax.metrics.scores import Scores
 from envisions_jax.store.records import OUTCOMES, Trajectory
 
 
@@ -32,9 +33,11 @@ class IterationMetrics:
       pass_at_k: by k, of this iteration's explorations.
       repair_rate, break_rate: how often a refinement repairs a wrong, and breaks a right exploration.
       explore_outcomes, refine_outcomes: number of candidates by outcome.
-      l1_examples, l2_examples: size of the training set.
+      l1_examples, l2_examples: examples selected to train on.
+      demonstrations: gold programs of the cold start that were trained on beside those.
       shortened, dropped: examples that were cut to `train.max_length`, or left out: their prompt fills it.
       accuracy: by test set, of the policy trained in this iteration.
+      accuracy_by_label, vacuous: of sets that have labels, see `metrics.scores`.
     """
 
     iteration: int
@@ -59,7 +62,10 @@ class IterationMetrics:
     l2_examples: int = 0
     shortened: int = 0
     dropped: int = 0
+    demonstrations: int = 0
     accuracy: Mapping[str, float | None] = field(default_factory=dict)
+    accuracy_by_label: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    vacuous: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -74,7 +80,8 @@ def iteration_metrics(
     l2_examples: int = 0,
     shortened: int = 0,
     dropped: int = 0,
-    accuracy: Mapping[str, float | None] | None = None,
+    demonstrations: int = 0,
+    scores: Scores | None = None,
 ) -> IterationMetrics:
     """The numbers of `iteration` from all trajectories so far (`store.trajectories(up_to=iteration,
     tokens=False)`) and what the filter kept in this iteration (`store.kept(iteration)`)."""
@@ -113,7 +120,10 @@ def iteration_metrics(
         l2_examples=l2_examples,
         shortened=shortened,
         dropped=dropped,
-        accuracy=dict(accuracy or {}),
+        demonstrations=demonstrations,
+        accuracy=dict(scores.accuracy) if scores else {},
+        accuracy_by_label=dict(scores.accuracy_by_label) if scores else {},
+        vacuous=dict(scores.vacuous) if scores else {},
     )
 
 

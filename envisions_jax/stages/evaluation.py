@@ -1,12 +1,13 @@
 """Step 9: one deterministic answer of a policy to each test task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from envisions_jax.config import EvalConfig
-from envisions_jax.metrics import accuracy
+from envisions_jax.metrics import Scores, scores
+from envisions_jax.metrics.scores import Judged
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Advance
 from envisions_jax.prompts import Prompts
@@ -15,10 +16,11 @@ from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run, slots_for
 from envisions_jax.stages.turns import Interaction, Turn, completion_of, play
 from envisions_jax.store import EvaluationResult, Shard
+from envisions_jax.store.records import BASE, COLD_START
 from envs import Environment, Outcome, Task
 
 PromptKind = Literal["zero_shot", "few_shot"]
-BASE = -1  # the "iteration" of the base model
+_NAMES = {BASE: "base", COLD_START: "cold start"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +53,8 @@ class Exam:
         return replace(self, first=self.first or everything, shape=shape)
 
 
-def evaluate(
-    run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_shot"
-) -> Mapping[str, float | None]:
-    """Accuracy of the policy trained in `iteration` by test set, answers into the store shard by shard.
+def evaluate(run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_shot") -> Scores:
+    """Scores of the policy trained in `iteration` by test set, answers into the store shard by shard.
 
     All sets are one stage: they share compiled programs, and a small set leaves no slot empty.
     """
@@ -71,7 +71,7 @@ def evaluate(
         config=config,
         slots=slots_for(run.config, len(shards[0]) * config.beams),
     ).planned(policy, [test.task for test in tests])
-    who = "base" if iteration == BASE else str(iteration + 1)
+    who = _NAMES.get(iteration, str(iteration + 1))
     name = f"evaluate {who} {kind.replace('_', '-')}"
     with run.reporter.stage(
         name, exam.interaction.turns * len(tests), exam.interaction.turns * done
@@ -85,10 +85,14 @@ def evaluate(
                 results = judge(run.test_environment, run.prompts, shard, completions, iteration, kind, album)
             run.store.add_evaluations(results, shard=Shard(iteration, stage, number))
             run.clock.save()
-    return {
-        name: accuracy(result.outcome for result in run.store.evaluations(iteration, name, kind))
-        for name in run.test_sets
-    }
+    return scores({name: _judged(run, iteration, name, kind) for name in run.test_sets})
+
+
+def _judged(run: Run, iteration: int, name: str, kind: PromptKind) -> list[Judged]:
+    """Answer and outcome of every task of a test set, as the store has them."""
+    answers = {task.id: task.answer for task in run.test_sets[name]}
+    results = run.store.evaluations(iteration, name, kind)
+    return [(answers[result.task_id], result.outcome) for result in results]
 
 
 def answers(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) -> list[str]:

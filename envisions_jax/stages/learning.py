@@ -10,6 +10,7 @@ from envisions_jax.policy import Policy
 from envisions_jax.selection import L1Example, L2Example, Selection, keep, select, verdict_budget
 from envisions_jax.stages.run import Run, fold
 from envisions_jax.stages.turns import parted
+from envisions_jax.store.records import BASE, COLD_START
 from envisions_jax.training import (
     Example,
     StepStats,
@@ -43,9 +44,10 @@ def select_examples(run: Run, iteration: int) -> Selection:
 def training_examples(run: Run, iteration: int, chosen: Selection) -> Truncated:
     """Tokens of L1, (x, a+), and of L2, (x with a-, a+): equations 4 and 6. Prompts are zero-shot.
 
-    In a closed loop every turn of a+ is an example, under what was seen at it. What is longer than
-    `train.max_length` is cut or dropped, and counted.
+    In a closed loop every turn of a+ is an example, under what was seen at it. Demonstrations of a cold start
+    come first (`stages.cold_start`). What is longer than `train.max_length` is cut or dropped, and counted.
     """
+    given = _demonstrations(run) if run.config.loop.cold_start_keep else []
     tasks = {task.id: task for task in run.train_tasks.known(iteration)}
     pairs: list[L1Example | L2Example] = [*chosen.l1, *chosen.l2]
     turns = parted(run.interaction, [(tasks[pair.task_id], pair.positive.text) for pair in pairs])
@@ -60,27 +62,48 @@ def training_examples(run: Run, iteration: int, chosen: Selection) -> Truncated:
         for pair, own in zip(chosen.l2, of_l2, strict=True)
         for task, program in own
     ]
-    return truncate(first + second, run.config.train.max_length)
+    return truncate(given + first + second, run.config.train.max_length)
 
 
-def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: Truncated) -> Policy:
+def demonstration_examples(run: Run) -> Truncated:
+    """The gold programs of a cold start under their task prompts, zero-shot."""
+    return truncate(_demonstrations(run), run.config.train.max_length)
+
+
+def kept_demonstrations(run: Run) -> int:
+    """How many demonstrations are in the training set of every iteration."""
+    return len(run.demonstrations) if run.config.loop.cold_start_keep else 0
+
+
+def train(
+    run: Run,
+    trainer: Trainer,
+    iteration: int,
+    start: Policy,
+    examples: Truncated,
+    *,
+    epochs: int | None = None,
+) -> Policy:
     """Step 8: theta_(i+1) from `start`, which is theta_0 unless the run is continual.
+
+    epochs: other than `train.epochs`.
 
     Raises RunError if there is nothing to learn from.
     """
+    epochs = epochs or run.config.train.epochs
     directory = run.workdir.policy(iteration)
     if has_params(directory):
         shutil.rmtree(run.workdir.training(iteration), ignore_errors=True)
         return policy_of(run, iteration)
     if examples.shortened or examples.dropped:
         run.reporter.line(
-            f"train {iteration + 1}: longer than train.max_length={run.config.train.max_length}: "
+            f"{_stage_name(iteration)}: longer than train.max_length={run.config.train.max_length}: "
             f"{examples.shortened} examples are cut, {examples.dropped} left out, "
             f"of {len(examples.examples) + examples.dropped}"
         )
     if examples.dropped and not examples.examples:
         raise RunError(
-            f"iteration {iteration + 1}: the prompts of all {examples.dropped} examples fill "
+            f"{_stage_name(iteration)}: the prompts of all {examples.dropped} examples fill "
             f"train.max_length={run.config.train.max_length}; give more"
         )
     if not examples.examples:
@@ -91,7 +114,7 @@ def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: T
     seed = fold(run.config.seed, "train", iteration)
     return_free_memory()  # of sampling: training needs the most
     with run.clock.measure(iteration, "train"):
-        params = _train(run, trainer, iteration, start.params, examples.examples, seed)
+        params = _train(run, trainer, iteration, start.params, examples.examples, seed, epochs)
     return_free_memory()
     # 1. the weights are whole on disk, 2. what they were made from may go.
     save_params(directory, params, {"iteration": iteration})
@@ -101,17 +124,19 @@ def train(run: Run, trainer: Trainer, iteration: int, start: Policy, examples: T
 
 
 def policy_of(run: Run, iteration: int) -> Policy:
-    """The policy trained in `iteration`; -1 is the base model."""
-    if iteration < 0:
+    """The policy trained in `iteration`; `BASE` is the first one, theta_0 or that of a cold start."""
+    if iteration == BASE and run.config.loop.cold_start == "demonstrations":
+        iteration = COLD_START
+    if iteration == BASE:
         return run.base
     params, _ = restore_params(run.workdir.policy(iteration), run.base.params)
     return run.base.with_params(params)
 
 
 def forget_old_policies(run: Run, iteration: int) -> None:
-    """Keep the newest `checkpoint.keep` policies up to `iteration`."""
-    for old in range(iteration - run.config.checkpoint.keep + 1):
-        shutil.rmtree(run.workdir.policy(old), ignore_errors=True)
+    """Keep the newest `checkpoint.keep` policies up to `iteration`; that of a cold start is the oldest."""
+    for old in range(BASE, iteration - run.config.checkpoint.keep + 1):
+        shutil.rmtree(run.workdir.policy(COLD_START if old == BASE else old), ignore_errors=True)
 
 
 def export_final(run: Run) -> None:
@@ -149,14 +174,30 @@ def _example(run: Run, task: Task, prompt: str, program: str, kind: Any) -> Exam
     return Example(prompt_tokens, (*completion, run.base.eos_ids[0]), kind, task.id)
 
 
+def _demonstrations(run: Run) -> list[Example]:
+    return [
+        _example(run, task, run.prompts.explore(task, shots=0), program, "L1")
+        for task, program in run.demonstrations
+    ]
+
+
+def _stage_name(iteration: int) -> str:
+    return "cold start" if iteration == COLD_START else f"train {iteration + 1}"
+
+
 def _train(
-    run: Run, trainer: Trainer, iteration: int, params0: Any, examples: Sequence[Example], seed: int
+    run: Run,
+    trainer: Trainer,
+    iteration: int,
+    params0: Any,
+    examples: Sequence[Example],
+    seed: int,
+    epochs: int,
 ) -> Any:
     """The trained weights; every step goes into metrics.jsonl."""
-    batch_size, epochs = run.config.train.batch_size, run.config.train.epochs
-    steps = -(-len(examples) // batch_size) * epochs
+    steps = -(-len(examples) // run.config.train.batch_size) * epochs
 
-    with run.reporter.stage(f"train {iteration + 1}", steps) as advance:
+    with run.reporter.stage(_stage_name(iteration), steps) as advance:
 
         def on_step(stats: StepStats) -> None:
             values = {
@@ -170,6 +211,11 @@ def _train(
             advance(1)
 
         params, _ = trainer.train(
-            params0, examples, seed, checkpoint_dir=run.workdir.training(iteration), on_step=on_step
+            params0,
+            examples,
+            seed,
+            epochs=epochs,
+            checkpoint_dir=run.workdir.training(iteration),
+            on_step=on_step,
         )
     return params

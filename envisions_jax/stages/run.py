@@ -36,6 +36,7 @@ class Run:
     interaction: Interaction
     train_tasks: TrainTasks
     test_sets: Mapping[str, Sequence[Task]]
+    demonstrations: Sequence[tuple[Task, str]]
     store: TrajectoryStore
     metrics: MetricsWriter
     clock: Clock
@@ -48,7 +49,7 @@ class Run:
 
     def shots(self, iteration: int) -> int:
         """Demonstrations in the task prompt: the base model needs them, a trained policy does not."""
-        return self.config.prompt.shots if iteration == 0 else 0
+        return first_shots(self.config) if iteration == 0 else 0
 
     def refinement_prompt(self, task: Task, candidate: Trajectory) -> str:
         """The refinement prompt [x, a]. The end of a candidate that leaves no room for another is cut off.
@@ -71,6 +72,11 @@ class Run:
         if not self.config.prompt.errors:
             return ""
         return self.tokenizer.decode(self.tokenizer.encode(candidate.error, bos=False)[:ERROR_TOKENS])
+
+
+def first_shots(config: Config) -> int:
+    """Demonstrations in the task prompt of iteration 0: none where its policy was trained on some."""
+    return config.prompt.shots if config.loop.cold_start == "few_shot" else 0
 
 
 def tokenizer_of(policy: Policy) -> Tokenizer:
@@ -126,7 +132,7 @@ def check_lengths(
         return max(0, config.web.most_tokens - len(tokenizer.encode(task.question, bos=False)))
 
     for task in train:
-        few_shot = len(tokenizer.encode(prompts.explore(task, shots=config.prompt.shots)))
+        few_shot = len(tokenizer.encode(prompts.explore(task, shots=first_shots(config))))
         _check_fits(few_shot + growth(task, trained=True) + new, task, "sampler.max_new_tokens", new, context)
         if config.loop.refine:
             empty = len(tokenizer.encode(prompts.refine(task, prompts.program(""))))

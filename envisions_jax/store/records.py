@@ -14,6 +14,10 @@ from envs.base import OUTCOME_KINDS, OutcomeKind
 Stage = Literal["explore", "refine"]
 Value = str | int | float | None
 
+# Numbers of the policies that no iteration has trained, where the store and the metrics ask for an iteration.
+BASE = -1  # the base model, theta_0
+COLD_START = -2  # theta_0 trained on demonstrations, if a run starts from these
+
 STAGES: tuple[str, ...] = get_args(Stage)
 OUTCOMES: tuple[str, ...] = OUTCOME_KINDS
 # Characters of what a program printed, or its actions did, that are kept for a reader.
@@ -117,8 +121,9 @@ class StoredTask:
 class EvaluationResult:
     """The one deterministic answer of a checkpoint to a test task.
 
-    `iteration` is that of the checkpoint evaluated (trained on the data of iterations 0..iteration); −1 is
-    the base model. `prompt` tells few-shot from zero-shot, so that the base model can be evaluated both ways.
+    `iteration` is that of the checkpoint evaluated (trained on the data of iterations 0..iteration), or
+    `BASE` or `COLD_START`. `prompt` tells few-shot from zero-shot, so that the base model can be evaluated
+    both ways.
     """
 
     iteration: int

@@ -109,10 +109,11 @@ class Trainer:
         examples: Sequence[Example],
         seed: int = 0,
         *,
+        epochs: int | None = None,
         checkpoint_dir: str | Path | None = None,
         on_step: OnStep | None = None,
     ) -> tuple[Any, TrainStats]:
-        """Train a copy of `params0` for `config.epochs` over `examples`.
+        """Train a copy of `params0` for `epochs`, by default `config.epochs`, over `examples`.
 
         Called again after a kill with the same arguments and `checkpoint_dir`, it goes on from the newest
         whole checkpoint and returns what an uninterrupted call returns, bit for bit on CPU in float32. The
@@ -133,6 +134,7 @@ class Trainer:
             CheckpointError: `checkpoint_dir` is of other data, weights or settings, or cannot be written.
         """
         begin = time.perf_counter()
+        epochs = epochs or self.config.epochs
         kept, shortened, dropped = truncate(examples, self.config.max_length)
         if not kept:
             raise TrainingError(
@@ -141,11 +143,11 @@ class Trainer:
         with self._checkpoints(checkpoint_dir) as checkpoints:
             state, accumulated = self._step.start(params0)
             history: list[StepStats] = []
-            identity = self._identity(params0, kept, seed)
+            identity = self._identity(params0, kept, seed, epochs)
             if checkpoints is not None:
                 state, history = _resume(checkpoints, state, identity)
             resumed_from = len(history)
-            plan = self._plan(len(kept), seed)
+            plan = self._plan(len(kept), seed, epochs)
             for step in range(resumed_from, len(plan)):
                 batch = [kept[i] for i in plan[step]]
                 microbatches = pack(batch, self._shapes)
@@ -167,9 +169,9 @@ class Trainer:
             tuple(history), len(kept), shortened, dropped, self.compiled, resumed_from, seconds
         )
 
-    def _plan(self, num_examples: int, seed: int) -> list[np.ndarray]:
+    def _plan(self, num_examples: int, seed: int, epochs: int) -> list[np.ndarray]:
         """The examples' indices for every step of every epoch."""
-        batch_size, epochs = self.config.batch_size, self.config.epochs
+        batch_size = self.config.batch_size
         return [
             batch for epoch in range(epochs) for batch in epoch_batches(num_examples, batch_size, seed, epoch)
         ]
@@ -183,9 +185,9 @@ class Trainer:
             return nullcontext()
         return Checkpoints(directory, keep=self.config.keep)
 
-    def _identity(self, params0: Any, examples: Sequence[Example], seed: int) -> dict[str, Any]:
+    def _identity(self, params0: Any, examples: Sequence[Example], seed: int, epochs: int) -> dict[str, Any]:
         """What a checkpoint must agree on to be continued."""
-        settings = dataclasses.asdict(self.config)
+        settings = dataclasses.asdict(self.config) | {"epochs": epochs}
         for name in ("checkpoint_every_steps", "keep"):  # how often is not what
             del settings[name]
         return {

@@ -243,7 +243,7 @@ def test_running_out_of_theories_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(VOCABULARIES, "train", few)
     monkeypatch.setattr("envisions_jax.tasks.theories._ATTEMPTS", 40)
     settings = TheorySettings(sentences=(2, 2), depths=(0,), kinds=KINDS[:1])
-    with pytest.raises(TaskError, match="found only .* of the 2000 asked for"):
+    with pytest.raises(TaskError, match=r"found only .* of the 2000 asked for"):
         generate_theories("train", 2000, 0, settings)
 
 
