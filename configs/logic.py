@@ -7,9 +7,9 @@ EXPECT:  the paper's 7B row after 8 iterations: ProofWriter 52.83, RuleTaker 62.
 COST:    18,000 explorations an iteration, and after the first as many refinements: not measured yet
 
 Needs the extra `logic` (Pyke). Data sets come from the hub (extra `data`), or from a folder by
---config.tasks.path. `:cpu` teaches the small default model theories of 3 to 6 sentences, which are made on the
-spot, from 64 demonstrations (`loop.cold_start`): prompted it cannot start at all. `:tiny` is a few minutes of
-the same.
+--config.tasks.path. `:cpu` teaches the small default model theories of 3 to 6 sentences, which are made on
+the spot, from 64 demonstrations (`loop.cold_start`): prompted it cannot start at all. `:tiny` is a few
+minutes of the same.
 """
 
 from ml_collections import ConfigDict
@@ -59,11 +59,11 @@ def get_config(variant: str = "") -> ConfigDict:
 def _shrink(config: ConfigDict) -> None:
     config.name = "logic-cpu"
     config.model.path = "smollm2-135m"
-    config.model.context = 640
+    config.model.context = 512
     config.tasks.train = ("theories",)
     config.tasks.test = ("theories",)
-    config.tasks.train_size = 96
-    config.tasks.test_size = 150
+    config.tasks.train_size = 36
+    config.tasks.test_size = 108
     config.theories.sentences = (3, 6)
     config.theories.depths = (0, 1, 2)
     config.prompt.style = "logic_short"
@@ -74,16 +74,18 @@ def _shrink(config: ConfigDict) -> None:
     config.loop.cold_start_epochs = 4
     config.sampler.temperature = 0.7
     config.sampler.max_new_tokens = 160
-    config.sampler.shard_tasks = 48
+    config.sampler.shard_tasks = 36
     config.sampler.slots = 80
     config.eval.base = False
     config.eval.max_new_tokens = 160
-    config.eval.shard_tasks = 150
+    config.eval.shard_tasks = 108
+    config.selection.n1 = 3
+    config.selection.n2 = 1
     config.train.learning_rate = 1e-4
     config.train.batch_size = 16
     config.train.max_length = 512
     config.train.row_length = 512
-    config.train.rows = 4
+    config.train.rows = 3
     config.train.remat = False
 
 

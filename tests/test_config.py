@@ -66,6 +66,26 @@ def test_math_has_the_papers_settings() -> None:
     assert config.tasks.train == ("gsm8k", "math") and len(config.tasks.test) == 5
 
 
+def test_logic_has_the_papers_settings() -> None:
+    (path,) = [path for path in CONFIGS if path.stem == "logic"]
+    config = from_config_dict(load(path).get_config())
+    assert (config.loop.iterations, config.sampler.k, config.prompt.shots) == (8, 5, 1)
+    assert (config.sampler.temperature, config.sampler.top_p) == (1.0, 1.0)
+    assert (config.selection.n1, config.selection.n2) == (10, 2)
+    train = config.train
+    assert (train.learning_rate, train.batch_size, train.epochs, train.max_length) == (2e-5, 128, 2, 2048)
+    assert (config.model.context, config.eval.beams, config.logic.engine) == (4096, 1, "pyke")
+    assert (config.tasks.train, config.tasks.test) == (("proofwriter",), ("proofwriter", "ruletaker"))
+    assert (config.tasks.train_size, config.tasks.test_size) == (3600, 600)
+    assert config.loop.cold_start == "few_shot"
+
+
+@pytest.mark.parametrize("name", ["logic", "web"])
+def test_the_cpu_variants_are_valid(name: str) -> None:
+    (path,) = [path for path in CONFIGS if path.stem == name]
+    assert from_config_dict(load(path).get_config("cpu")).name == f"{name}-cpu"
+
+
 BAD = [
     ("sampler.k", 0, "at least 1"),
     ("sampler.kk", 3, "did you mean sampler.k"),
@@ -110,6 +130,20 @@ BAD = [
     ("sampler", 3, "is a section"),
     ("workers", 3, "unknown key; did you mean env.workers"),
     ("prompt.style", "web", "does not go with env.name='python'"),
+    ("prompt.style", "logic", "does not go with env.name='python'; choose expression or function or pal"),
+    (
+        "tasks.train",
+        ("theories",),
+        "'theories' is a set of logic, env.name='python' judges math: generated, gsm8k",
+    ),
+    ("theories.depths", (6,), "must be from 0 to 5"),
+    ("theories.sentences", (3, 2), "the fewest and the most"),
+    ("theories.kinds", (), "give some of AttNoneg"),
+    ("theories.world", "flat", "choose one of 'open', 'closed'"),
+    ("logic.engine", "prolog", "choose one of 'pyke', 'forward'"),
+    ("loop.cold_start", "zero_shot", "choose one of 'few_shot', 'demonstrations'"),
+    ("loop.cold_start_examples", 0, "at least 1"),
+    ("loop.cold_start_epochs", 0, "at least 1"),
 ]
 WEB = {
     "env.name": "web",
@@ -131,6 +165,27 @@ BAD_ON_THE_WEB = [
     ("web.most_tokens", 10, "at least 50"),
     ("web.turns", 0, "from 1 to 20"),
     ("web.turns", 21, "from 1 to 20"),
+    ("loop.cold_start", "demonstrations", "no programs of pages can be generated"),
+]
+LOGIC = {
+    "env.name": "logic",
+    "prompt.style": "logic",
+    "prompt.shots": 1,
+    "tasks.train": ("theories",),
+    "tasks.test": ("theories", "ruletaker"),
+    "tasks.train_size": 4,
+    "tasks.test_size": 4,
+}
+BAD_IN_LOGIC = [
+    (
+        "tasks.train",
+        ("gsm8k",),
+        "'gsm8k' is a set of math, env.name='logic' judges logic: theories, proofwriter",
+    ),
+    ("tasks.test", ("theories", "generated:test"), "'generated' is a set of math"),
+    ("tasks.test_size", 0, "how many to make"),
+    ("prompt.shots", 2, "there is 1 demonstration"),
+    ("prompt.style", "pal", "does not go with env.name='logic'; choose logic or logic_short"),
 ]
 
 
@@ -148,9 +203,12 @@ def test_what_cannot_work_is_refused_in_one_line_with_key_and_value(
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("key", "value", "why"), BAD_ON_THE_WEB)
-def test_on_the_web_too(key: str, value: object, why: str) -> None:
-    good = with_values(Config(), WEB)
+@pytest.mark.parametrize(
+    ("domain", "key", "value", "why"),
+    [*((WEB, *bad) for bad in BAD_ON_THE_WEB), *((LOGIC, *bad) for bad in BAD_IN_LOGIC)],
+)
+def test_on_the_web_and_in_logic_too(domain: dict[str, object], key: str, value: object, why: str) -> None:
+    good = with_values(Config(), domain)
     assert from_config_dict(dataclasses.asdict(good)) == good
     with pytest.raises(ConfigError) as caught:
         from_config_dict(dataclasses.asdict(with_values(good, {key: value})))
@@ -194,6 +252,14 @@ def test_reference_on_the_web_is_what_the_released_code_does_there() -> None:
     )
     assert (config["selection.n1"], config["selection.quote_question_iterations"]) == (2, 0)
     assert (config["web.success"], config["web.observation"]) == ("above_0.8", "html")
+
+
+def test_reference_in_logic_is_what_the_released_code_does_there() -> None:
+    config = flatten(
+        from_config_dict(dataclasses.asdict(with_values(Config(), {**LOGIC, "compat": "reference"})))
+    )
+    assert (config["logic.relations"], config["logic.vacuous"]) == ("unknown", "by_answer")
+    assert (config["selection.n1"], config["selection.quote_question_iterations"]) == (10, 0)
 
 
 def test_reference_and_another_wish_for_one_of_its_keys_contradict() -> None:

@@ -7,9 +7,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import envs
-from envisions_jax.demonstrations import MATH_DEMONSTRATIONS, Demonstration
+from envisions_jax.demonstrations import (
+    LOGIC_DEMONSTRATIONS,
+    MATH_DEMONSTRATIONS,
+    Demonstration,
+    gold_program,
+)
 from envisions_jax.prompts import STYLES, PromptError, Prompts
+from envisions_jax.tasks import load
+from envisions_jax.tasks.theory_words import VOCABULARIES
 from envisions_jax.tasks.words import POOLS, SPLITS
+from envs.logic.language import parse
 
 TASK = envs.Task("t/1", "Ann has 3 pens and buys 4 more. How many pens does Ann have?", 7, meta={"page": "p"})
 COMPLETIONS = {
@@ -17,6 +25,11 @@ COMPLETIONS = {
     "function": (" 3 + 4", "def solution():\n    return 3 + 4"),
     "pal": ("\ndef solution():\n    return 3 + 4", "def solution():\n    return 3 + 4"),
     "web": ("\nagent.type('3 + 4')\nagent.press('tab')", "agent.type('3 + 4')\nagent.press('tab')"),
+    "logic": (
+        "\nFacts:\nRed(Ann, True)\nQuery:\nRed(Ann, True)",
+        "Facts:\nRed(Ann, True)\nQuery:\nRed(Ann, True)",
+    ),
+    "logic_short": ("\nQuery:\nRed(Ann, False)", "Query:\nRed(Ann, False)"),
 }
 every_style = pytest.mark.parametrize("style", STYLES)
 GARBAGE = st.text() | st.text(alphabet="`<\n\r python=:+34 \t\x0b\x0c\x1c\u2028", max_size=60)
@@ -24,6 +37,11 @@ GARBAGE = st.text() | st.text(alphabet="`<\n\r python=:+34 \t\x0b\x0c\x1c\u2028"
 
 def prompts_of(style: str) -> Prompts:
     """Prompts that have three demonstrations for TASK; those of the web are by page."""
+    if style.startswith("logic"):
+        theories = [f"{name} is red.\nIs it true that {name} is big?" for name in ("Lea", "Sven", "Nils")]
+        return Prompts(
+            style, [Demonstration(asked, "Unknown", {style: "Query:\nBig(A, True)"}) for asked in theories]
+        )
     if style != "web":
         return Prompts(style)
     pages = ("first", "second", "third")
@@ -140,13 +158,63 @@ def test_canonical_sees_through_line_ends(one: str, other: str) -> None:
         ("web", "Sure:\n```\nagent.type('x')\n```", "Sure:"),
         ("web", "\n```python\nagent.type('x')\n```", "agent.type('x')"),
         ("web", "<p>Click here</p>", ""),
+        (
+            "logic",
+            "\nFacts:\nA(b, True) ::: x\nQuery:\nA(b, True)\nFacts:",
+            "Facts:\nA(b, True) ::: x\nQuery:\nA(b, True)",
+        ),
+        ("logic", "\n```\nQuery:\nA(b, True)\n```", "Query:\nA(b, True)"),
+        ("logic", "\nFacts:\nA(b, True)\n\nQuery:\nA(b, True)", "Facts:\nA(b, True)"),
+        ("logic_short", "\nQuery:", "Query:"),
+        ("logic_short", "Sure:\nQuery: A(b, True)\nB(c, True)", "Sure:\nQuery: A(b, True)\nB(c, True)"),
     ],
 )
 def test_what_a_model_writes_becomes_its_program(style: str, text: str, program: str) -> None:
     assert Prompts(style).program(text) == program
 
 
+@pytest.mark.parametrize("style", ["logic", "logic_short"])
+@pytest.mark.parametrize("engine", ["pyke", "forward"])
+def test_the_demonstration_of_logic_is_right_and_shows_the_language(style: str, engine: str) -> None:
+    prompts, [shown] = Prompts(style), LOGIC_DEMONSTRATIONS
+    text = prompts.program(prompts.style.lead + shown.bodies[style])
+    task = envs.Task("d", shown.question, shown.answer, meta={"world": "open"})
+    with envs.make("logic", engine=engine, workers=1) as environment:
+        [outcome] = environment.execute([(task, text)])
+    assert (outcome.kind, outcome.error) == ("correct", "")
+    program = parse(text)
+    atoms = [
+        *program.facts,
+        *(atom for rule in program.rules for atom in (*rule.premises, *rule.conclusions)),
+    ]
+    for some in (program.facts, atoms):
+        assert {(len(atom.arguments), atom.value) for atom in some} >= {(1, True), (1, False), (2, True)}
+    assert any(len(atom.arguments) == 2 and not atom.value for atom in atoms)
+    assert all(len(rule.premises) == 2 for rule in program.rules)
+    assert text in prompts.explore(task, 1) and (":::" in text) == (style == "logic")
+    assert shown.question in prompts.explore(task, 1)
+
+
+def test_the_demonstration_of_logic_uses_no_word_of_the_generated_theories() -> None:
+    [shown] = LOGIC_DEMONSTRATIONS
+    words = {word for one in VOCABULARIES.values() for group in vars(one).values() for word in group}
+    found = set(re.findall(r"\w+", shown.question))
+    assert not words & (found | {word.removesuffix("s") for word in found})
+
+
 @pytest.mark.parametrize("style", [style for style in STYLES if style != "web"])
+def test_gold_programs_of_generated_tasks_are_right(style: str) -> None:
+    is_logic = style.startswith("logic")
+    tasks = load("theories" if is_logic else "generated", limit=4)
+    prompts = Prompts(style)
+    runs = [(task, prompts.program(prompts.completion(gold_program(task, style)))) for task in tasks]
+    with envs.make("logic" if is_logic else "python", workers=1) as environment:
+        assert [outcome.kind for outcome in environment.execute(runs)] == ["correct"] * 4
+    with pytest.raises(ValueError, match="no gold program in style"):
+        gold_program(tasks[0], "expression" if is_logic else "logic")
+
+
+@pytest.mark.parametrize("style", ["expression", "function", "pal"])
 def test_demonstrations_are_right(style: str) -> None:
     prompts = Prompts(style)
     runs = [
@@ -178,7 +246,9 @@ def test_more_shots_than_demonstrations_is_an_error(shots: int) -> None:
 
 
 def test_an_unknown_style_is_an_error() -> None:
-    with pytest.raises(PromptError, match="'haiku', must be one of expression, function, pal, web"):
+    with pytest.raises(
+        PromptError, match="'haiku', must be one of expression, function, pal, web, logic, logic_short"
+    ):
         Prompts("haiku")
 
 

@@ -1,9 +1,11 @@
-"""Sets that go together: no task twice, none both trained on and tested on."""
+"""Sets that go together: no task twice, none both trained on and tested on, none shown beforehand."""
 
 import pytest
 
 from envisions_jax.config_rules import ConfigError
-from envisions_jax.task_sets import check_sets
+from envisions_jax.command_line import RunError
+from envisions_jax.config import Config, from_config_dict
+from envisions_jax.task_sets import check_sets, cold_start_tasks, given_tasks
 from envs import Task
 
 ONE, TWO = Task("1", "1 and 1?", 2), Task("2", "1 and 2?", 3)
@@ -28,3 +30,34 @@ def test_what_is_trained_on_is_not_tested_on() -> None:
         check_sets({"asdiv:all[:2]": [ONE, TWO]}, {"asdiv": [TWO]})
     with pytest.raises(ConfigError, match="9 of svamp is also trained on, as 1 of asdiv"):
         check_sets({"asdiv": [ONE]}, {"svamp": [Task("9", ONE.question, 2)]})
+
+
+def config_of(domain: str, **loop: object) -> Config:
+    name, style = {"logic": ("theories", "logic"), "python": ("generated", "expression")}[domain]
+    return from_config_dict(
+        {
+            "env": {"name": domain},
+            "prompt": {"style": style, "shots": 1},
+            "tasks": {"train": (name,), "test": (name,), "train_size": 6, "test_size": 6},
+            "loop": {"cold_start": "demonstrations", **loop},
+        }
+    )
+
+
+@pytest.mark.parametrize("domain", ["logic", "python"])
+def test_demonstrations_are_tasks_that_are_neither_trained_nor_tested_on(domain: str) -> None:
+    config = config_of(domain, cold_start_examples=8)
+    given = given_tasks(config)
+    assert len(given.gold) == 8 and "8 demonstrations to start from" in given.told
+    used = [*given.train, *(task for group in given.tests.values() for task in group)]
+    assert not {task.id for task in given.gold} & {task.id for task in used}
+    again = cold_start_tasks(config, [*used, *given.gold[:3]])  # as if some had been drawn to train on
+    assert [task.id for task in again[:5]] == [task.id for task in given.gold[3:]] and len(again) == 8
+    assert not given_tasks(config, train=False).gold
+    assert not given_tasks(config_of(domain, cold_start="few_shot")).gold
+
+
+def test_more_demonstrations_than_there_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envisions_jax.tasks.theories._ATTEMPTS", 0)
+    with pytest.raises(RunError, match="loop.cold_start_examples=8: theories: found only 0"):
+        cold_start_tasks(config_of("logic", cold_start_examples=8), [])
