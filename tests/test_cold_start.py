@@ -15,7 +15,7 @@ from envisions_jax.metrics import MetricsWriter, read_metrics, without_time
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
-from envisions_jax.stages.run import fold
+from envisions_jax.stages.run import fold, slots_for
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.store.records import BASE, COLD_START
 from envisions_jax.summary import demonstrations, policies
@@ -117,11 +117,13 @@ def test_the_base_weights_learn_the_demonstrations(workdir: WorkDir, base: Polic
 def test_that_policy_explores_iteration_0_zero_shot(
     store: TrajectoryStore, workdir: WorkDir, base: Policy, config: Config
 ) -> None:
-    policy = base.with_params(stored(workdir, base, COLD_START))
-    task = given_tasks(config).train[2]
+    policy, tasks = base.with_params(stored(workdir, base, COLD_START)), given_tasks(config).train
+    task, prompts = tasks[2], [PROMPTS.explore(task, shots=0) for task in tasks]
     [group] = policy.generate(
-        [PROMPTS.explore(task, shots=0)],
+        prompts[2:3],
         k=K,
+        shape=policy.plan_stage(prompts, 12),  # as the stage has it: nothing is compiled anew
+        slots=slots_for(config, config.sampler.shard_tasks * K),
         max_new_tokens=12,
         stop=PROMPTS.stop,
         seed=config.seed,
@@ -197,8 +199,9 @@ def test_the_control_starts_alike_and_old_policies_go(
     experiment: Path, workdir: WorkDir, base: Policy, tmp_path: Path
 ) -> None:
     changes = COLD | {"selection__filter": "none", "checkpoint__keep": 1, "eval__base": False}
+    changes |= {"loop__iterations": 1}
     control = run(make_config(experiment, **changes), tmp_path / "run")
-    assert [path.name for path in (control.root / "checkpoints").iterdir()] == ["policy-1"]
+    assert [path.name for path in (control.root / "checkpoints").iterdir()] == ["policy-0"]
     theirs, ours = (
         [without_time(r) for r in read_metrics(one.metrics) if r["iteration"] == COLD_START]
         for one in (control, workdir)

@@ -20,6 +20,7 @@ from envisions_jax.metrics import (
     LearningCounts,
     MetricsError,
     MetricsWriter,
+    Scores,
     accuracy,
     distinct_correct,
     exploratory_ability,
@@ -30,6 +31,7 @@ from envisions_jax.metrics import (
     pass_at_k,
     read_metrics,
     refinement_rates,
+    scores,
     solved_tasks,
     stability,
     without_time,
@@ -49,6 +51,17 @@ def test_the_papers_example() -> None:
     assert counts == [LearningCounts(1000, 0, 0, 1000), LearningCounts(1200, 1000, 800, 400)]
     assert exploratory_ability(counts) == pytest.approx(0.333, abs=5e-4)
     assert stability(counts) == pytest.approx(0.800)
+
+
+def test_scores_by_label_where_answers_are_labels() -> None:
+    theories = [("True", "correct"), ("True", "vacuous"), ("False", "infrastructure"), ("Unknown", "wrong")]
+    told = scores({"theories": theories, "sums": [(3, "correct"), (4, "error")], "nothing": []})
+    assert told.accuracy == {"theories": pytest.approx(1 / 3), "sums": 0.5, "nothing": None}
+    assert told.accuracy_by_label == {"theories": {"False": None, "True": 0.5, "Unknown": 0.0}}
+    assert told.vacuous == {"theories": 1}
+    many = [(f"answer {number}", "correct") for number in range(6)]
+    assert not scores({"texts": many}).accuracy_by_label and scores({"texts": many[:5]}).accuracy_by_label
+    assert not scores({"mixed": [("True", "correct"), (1, "wrong")]}).vacuous
 
 
 @settings(deadline=None)
@@ -153,7 +166,9 @@ def test_iteration_metrics() -> None:
         candidate("a", 0, "correct", -1.0, iteration=1, stage="refine"),
     ]
     kept = [second[4], *second[1:4]]
-    numbers = iteration_metrics(first + second, kept, iteration=1, l1_examples=2, accuracy={"asdiv": 0.5})
+    numbers = iteration_metrics(
+        first + second, kept, iteration=1, l1_examples=2, scores=Scores(accuracy={"asdiv": 0.5})
+    )
     assert (numbers.tasks, numbers.solved_by_exploration, numbers.solved) == (2, 1, 2)
     assert (numbers.earlier, numbers.old, numbers.new, numbers.ea, numbers.stb) == (1, 1, 1, 0.5, 1.0)
     assert numbers.margin == pytest.approx(-0.75 + 2.5)

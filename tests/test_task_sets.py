@@ -2,9 +2,9 @@
 
 import pytest
 
-from envisions_jax.config_rules import ConfigError
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config, from_config_dict
+from envisions_jax.config_rules import ConfigError
 from envisions_jax.task_sets import check_sets, cold_start_tasks, given_tasks
 from envs import Task
 
@@ -59,5 +59,5 @@ def test_demonstrations_are_tasks_that_are_neither_trained_nor_tested_on(domain:
 
 def test_more_demonstrations_than_there_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envisions_jax.tasks.theories._ATTEMPTS", 0)
-    with pytest.raises(RunError, match="loop.cold_start_examples=8: theories: found only 0"):
+    with pytest.raises(RunError, match=r"loop\.cold_start_examples=8: theories: found only 0"):
         cold_start_tasks(config_of("logic", cold_start_examples=8), [])

@@ -140,9 +140,10 @@ class EvaluationResult:
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
             raise ValueError(f"outcome={self.outcome!r}: expected one of {', '.join(OUTCOMES)}")
-        if self.iteration < -1:
+        if self.iteration < COLD_START:
             raise ValueError(
-                f"iteration={self.iteration}: expected −1 (base model) or a checkpoint's iteration ≥ 0"
+                f"iteration={self.iteration}: expected a checkpoint's iteration ≥ 0, −1 (base model) or −2 "
+                "(cold start)"
             )
         object.__setattr__(self, "output", self.output[:MOST_OUTPUT])
 
