@@ -1,11 +1,12 @@
 """The tasks of a run, as its config wants them, and that training and test sets go together. No JAX.
 
-Those of mathematics are loaded here; those of the web are pages, which the environment shows later.
+Those of mathematics and logic are loaded here; those of the web are pages, which the environment shows later.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 
 from envisions_jax import tasks
 from envisions_jax.command_line import RunError
@@ -33,6 +34,11 @@ def given_tasks(config: Config, *, train: bool = True) -> GivenTasks:
     """
     if config.env.name == "web":
         return _given_pages(config)
+    if config.env.name == "logic" and config.logic.engine == "pyke" and find_spec("pyke") is None:
+        raise RunError(
+            "logic.engine='pyke': Pyke is not installed; install the extra `logic` "
+            "(pip install 'envisions-jax[logic]'), or set logic.engine='forward'"
+        )
     sets, tests = train_sets(config) if train else {}, test_tasks(config)
     check_sets(sets, tests)
     trained, count = [task for group in sets.values() for task in group], sum(map(len, tests.values()))

@@ -57,6 +57,13 @@ def test_demonstrations_are_tasks_that_are_neither_trained_nor_tested_on(domain:
     assert not given_tasks(config_of(domain, cold_start="few_shot")).gold
 
 
+def test_an_engine_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envisions_jax.task_sets.find_spec", lambda name: None)
+    with pytest.raises(RunError, match=r"pip install 'envisions-jax\[logic\]'"):
+        given_tasks(config_of("logic"))
+    assert given_tasks(config_of("python")).train
+
+
 def test_more_demonstrations_than_there_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envisions_jax.tasks.theories._ATTEMPTS", 0)
     with pytest.raises(RunError, match=r"loop\.cold_start_examples=8: theories: found only 0"):

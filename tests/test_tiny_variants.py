@@ -1,4 +1,4 @@
-"""The `:tiny` variants of mathematics go through the whole loop, on the real default model."""
+"""The `:tiny` variants of mathematics and logic go through the whole loop, on the real default model."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["quickstart", "math", "asdiv"])
+@pytest.mark.parametrize("name", ["quickstart", "math", "asdiv", "logic"])
 def test_tiny_variant(name: str, tmp_path: Path, shared_data: Path) -> None:
     command = [sys.executable, "-m", "envisions_jax.main", f"--config=configs/{name}.py:tiny"]
     iterations = 2
@@ -29,12 +29,15 @@ def test_tiny_variant(name: str, tmp_path: Path, shared_data: Path) -> None:
     workdir = tmp_path / "run"
     done = subprocess.run([*command, f"--workdir={workdir}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    base = ["base, few-shot"] if name == "quickstart" else []
+    base = {"quickstart": ["base, few-shot"], "logic": ["cold start on 48 demonstrations", "Unknown"]}.get(
+        name, []
+    )
+    first = {"quickstart": ["base"], "logic": ["cold_start"]}.get(name, [])
     for word in (*base, f"iteration {iterations}/{iterations}: solved", "programs compiled, peak memory"):
         assert word in done.stdout
     assert not done.stderr, "libraries are to be quiet"
     records = read_metrics(workdir / "metrics.jsonl")
-    assert {"train", "iteration", *(["base"] if base else [])} == {record["kind"] for record in records}
+    assert {"train", "iteration", *first} == {record["kind"] for record in records}
     with TrajectoryStore(workdir / "store.sqlite", read_only=True) as store:
         stages = {(trajectory.iteration, trajectory.stage) for trajectory in store.trajectories()}
         later = {(1, "explore"), (1, "refine")} if iterations == 2 else set()
