@@ -17,7 +17,7 @@ from envisions_jax.store import TrajectoryStore
 from tests.tiny_experiment import make_experiment
 
 ROOT = Path(__file__).parents[1]
-KILLS = 10
+COLD_START = ("loop.cold_start=demonstrations", "loop.cold_start_examples=6", "loop.iterations=1")
 
 
 class Result(NamedTuple):
@@ -57,8 +57,12 @@ def result(workdir: Path) -> Result:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_run_killed_at_random_moments_ends_as_one_never_interrupted(tmp_path: Path) -> None:
-    overrides = make_experiment(tmp_path / "experiment")
+@pytest.mark.parametrize(("changes", "most"), [((), 10), (COLD_START, 4)], ids=["few-shot", "cold start"])
+def test_a_run_killed_at_random_moments_ends_as_one_never_interrupted(
+    tmp_path: Path, changes: Sequence[str], most: int
+) -> None:
+    """`most` kills in all; `changes` are settings besides those of the tiny experiment."""
+    overrides = [*make_experiment(tmp_path / "experiment"), *(f"--config.{change}" for change in changes)]
     undisturbed = tmp_path / "undisturbed" / "run"
     undisturbed.parent.mkdir()
     for _ in range(2):  # the second time with everything compiled, to know how long the work takes
@@ -70,15 +74,16 @@ def test_a_run_killed_at_random_moments_ends_as_one_never_interrupted(tmp_path: 
         duration = time.monotonic() - begin
     expected = result(undisturbed)
     assert any(row[0] == "selected" for row in expected.store) and len(expected.metrics) > 4
+    assert ("cold_start" in {record["kind"] for record in expected.metrics}) == bool(changes)
 
     rng, kills, runs = random.Random(0), 0, 0
-    while kills < KILLS:
+    while kills < most:
         workdir = tmp_path / f"killed-{runs}" / "run"
         workdir.parent.mkdir()
         runs += 1
         while True:
             process = start(overrides, workdir)
-            if kills < KILLS and wait_until_it_writes(process, workdir):
+            if kills < most and wait_until_it_writes(process, workdir):
                 time.sleep(rng.uniform(0, duration / 3))
                 if process.poll() is None:
                     os.kill(process.pid, signal.SIGKILL)
