@@ -96,11 +96,13 @@ def _shrink_further(config: ConfigDict) -> None:
     config.theories.sentences = (3, 4)
     config.theories.depths = (0, 1)
     config.loop.iterations = 2
-    config.loop.cold_start_examples = 48
+    config.loop.cold_start_examples = 24
+    config.loop.cold_start_epochs = 2
     config.sampler.k = 3
     config.sampler.max_new_tokens = 112
     config.sampler.shard_tasks = 6
     config.sampler.slots = 8
     config.eval.max_new_tokens = 112
+    config.train.batch_size = 8
     config.train.rows = 2
     config.train.epochs = 1

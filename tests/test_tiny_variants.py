@@ -29,7 +29,7 @@ def test_tiny_variant(name: str, tmp_path: Path, shared_data: Path) -> None:
     workdir = tmp_path / "run"
     done = subprocess.run([*command, f"--workdir={workdir}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    base = {"quickstart": ["base, few-shot"], "logic": ["cold start on 48 demonstrations", "Unknown"]}.get(
+    base = {"quickstart": ["base, few-shot"], "logic": ["cold start on 24 demonstrations", "Unknown"]}.get(
         name, []
     )
     first = {"quickstart": ["base"], "logic": ["cold_start"]}.get(name, [])
