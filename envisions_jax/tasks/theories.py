@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from envisions_jax.tasks.errors import TaskError
-from envisions_jax.tasks.theory_building import Sentences, Shape, build
+from envisions_jax.tasks.theory_building import Sentences, Shape, build, opposite
 from envisions_jax.tasks.theory_text import Names, tell
 from envisions_jax.tasks.theory_words import VOCABULARIES
 from envisions_jax.tasks.words import SPLITS, Split
@@ -149,9 +149,9 @@ def _query(
     if shape.world == "open":
         if label == "Unknown":
             return _undecided(rng, theory, derived)
-        return rng.choice(proven) if label == "True" else _opposite(rng.choice(proven))
+        return rng.choice(proven) if label == "True" else opposite(rng.choice(proven))
     if rng.random() < 0.5:  # what follows is true, its negation false
-        return rng.choice(proven) if label == "True" else _opposite(rng.choice(proven))
+        return rng.choice(proven) if label == "True" else opposite(rng.choice(proven))
     undecided = _undecided(rng, theory, derived)  # and what does not follow the other way round
     if undecided is None:
         return None
@@ -170,16 +170,12 @@ def _undecided(rng: random.Random, theory: Sentences, derived: Mapping[Numbers, 
         found: dict[Numbers, None] = {}
         for relation, *terms in literals:
             for places in itertools.permutations(constants, len(terms)):
-                for literal in ((relation, *places), (relation ^ 1, *places)):
-                    if literal not in derived and _opposite(literal) not in derived:
-                        found[literal] = None
+                literal = (relation, *places)
+                if literal not in derived and opposite(literal) not in derived:
+                    found |= dict.fromkeys((literal, opposite(literal)))
         if found:
             return rng.choice(list(found))
     return None
-
-
-def _opposite(literal: Numbers) -> Numbers:
-    return (literal[0] ^ 1, *literal[1:])
 
 
 def _names(rng: random.Random, split: Split, shape: Shape) -> Names:

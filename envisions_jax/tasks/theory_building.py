@@ -82,8 +82,13 @@ def build(rng: random.Random, shape: Shape, split: Split) -> tuple[Sentences, Ma
     if sentences.split != split:
         return None
     derived = sentences.derived(shape.world)
-    contradicts = any((literal[0] ^ 1, *literal[1:]) in derived for literal in derived)
+    contradicts = any(opposite(literal) in derived for literal in derived)
     return None if contradicts or shape.depth not in derived.values() else (sentences, derived)
+
+
+def opposite(literal: Numbers) -> Numbers:
+    """The negation of a literal."""
+    return (literal[0] ^ 1, *literal[1:])
 
 
 class _Builder:
@@ -155,7 +160,7 @@ class _Builder:
         """Neither it nor its negation is known or among `premises`, if that can be had."""
         literal = self._literal(subject)
         for _ in range(_ATTEMPTS):
-            both = (literal, (literal[0] ^ 1, *literal[1:]))
+            both = (literal, opposite(literal))
             if not any(one in self._known or one in premises for one in both):
                 break
             literal = self._literal(subject)

@@ -47,10 +47,6 @@ class Names:
         then = self._clause(conclusion, again if conclusion[1] == X else self._noun(conclusion[1]))
         return _sentence(f"if {' and '.join(clauses)} then {then}")
 
-    def declarations(self, atoms: Sequence[Atom]) -> tuple[Declaration, ...]:
-        """Of the predicates that `atoms` have, each once."""
-        return tuple(dict.fromkeys(Declaration(atom.predicate, len(atom.arguments)) for atom in atoms))
-
     def question(self, declaration: Declaration) -> str:
         """What a predicate says, as Logic-LM's glosses ask it: "Is x blue?" """
         verb = next((verb for verb in self.verbs if verb + "s" == declaration.predicate.lower()), None)
@@ -115,7 +111,8 @@ def gold_program(sentences: Sentences, query: Numbers, names: Names) -> Program:
     )
     asked = names.atom(query)
     everything = [*facts, *(atom for rule in rules for atom in (*rule.premises, *rule.conclusions)), asked]
-    return Program(names.declarations(everything), facts, rules, asked)
+    declared = tuple(dict.fromkeys(Declaration(atom.predicate, len(atom.arguments)) for atom in everything))
+    return Program(declared, facts, rules, asked)
 
 
 def short_form(program: str) -> str:
