@@ -66,6 +66,7 @@ def _shrink(config: ConfigDict) -> None:
     config.tasks.test_size = 108
     config.theories.sentences = (3, 6)
     config.theories.depths = (0, 1, 2)
+    config.theories.kinds = ("AttNeg", "RelNeg")  # without negation "not" tells false from true
     config.prompt.style = "logic_short"
     config.env.workers = 2
     config.loop.iterations = 3
@@ -82,10 +83,8 @@ def _shrink(config: ConfigDict) -> None:
     config.selection.n1 = 2
     config.selection.n2 = 1
     config.train.learning_rate = 1e-4
-    config.train.batch_size = 16
-    config.train.epochs = (
-        3  # a language is learned besides: few examples, seen about as often as at the start
-    )
+    config.train.batch_size = 8
+    config.train.epochs = 2
     config.train.max_length = 512
     config.train.row_length = 512
     config.train.rows = 3

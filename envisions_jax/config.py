@@ -201,13 +201,15 @@ REFERENCE: dict[str, Any] = {
     "loop.self_reward": "generation_prompt",
     "web.success": "above_0.8",
     "web.observation": "html",
-    "logic.vacuous": "by_answer",
-    "logic.relations": "unknown",
 }
 # What they do otherwise than for mathematics: positives need not quote their question, and the web has fewer.
 _REFERENCE_OF: dict[str, dict[str, Any]] = {
     "web": {"selection.quote_question_iterations": 0, "selection.n1": 2},
-    "logic": {"selection.quote_question_iterations": 0},
+    "logic": {
+        "selection.quote_question_iterations": 0,
+        "logic.vacuous": "by_answer",
+        "logic.relations": "unknown",
+    },
 }
 
 

@@ -112,14 +112,14 @@ def open_checkpoint(config: Config, checkpoint: str, run: WorkDir | None) -> tup
             params, _ = restore_params(run.policy(iteration), base.params)
             told = f"the policy of iteration {iteration + 1} of {run.root}"
             return base.with_params(params), told
-    raise ConfigError(f"checkpoint={checkpoint!r}: is a run that has not trained a policy yet")
+    raise ConfigError(f"checkpoint={checkpoint!r}: is a run in which no iteration has trained a policy yet")
 
 
 def evaluate_sets(
     config: Config, policy: "Policy", domain: "Domain", shots: int
 ) -> dict[str, dict[str, object]]:
     """Accuracy and counts of outcomes by test set."""
-    from envisions_jax.metrics import scores
+    from envisions_jax.metrics import Judged, scores
     from envisions_jax.stages.evaluation import BASE, Exam, PromptKind, Test, answers, judge
     from envisions_jax.stages.run import check_lengths, slots_for
 
@@ -141,16 +141,16 @@ def evaluate_sets(
     results = judge(domain.environment, domain.prompts, tests, completions, BASE, kind)
     answered = {(test.set_name, test.task.id): test.task.answer for test in tests}
     for name in domain.test_sets:
-        judged = [(answered[name, one.task_id], one.outcome) for one in results if one.test_set == name]
-        outcomes = [outcome for _, outcome in judged]
-        told = scores({name: judged})
+        own = [one for one in results if one.test_set == name]
+        outcomes = [one.outcome for one in own]
+        told = scores({name: [Judged(answered[name, one.task_id], one.outcome, one.error) for one in own]})
         share, by_label = told.accuracy[name], told.accuracy_by_label.get(name, {})
-        labels = "".join(f", {label} {percent(own)}" for label, own in by_label.items())
+        labels = "".join(f", {label} {percent(part)}" for label, part in by_label.items())
         reporter.line(f"{name}: {percent(share)} of {len(outcomes)}{labels}, {shots} shots")
         counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
         report[name] = {"accuracy": share, "tasks": len(outcomes), "outcomes": counts}
         if by_label:
-            report[name]["accuracy_by_label"] = by_label
+            report[name] |= {"accuracy_by_label": by_label, "vacuous": told.vacuous[name]}
     return report
 
 

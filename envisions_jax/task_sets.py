@@ -45,7 +45,7 @@ def given_tasks(config: Config, *, train: bool = True) -> GivenTasks:
     given = GivenTasks(f"{len(trained)} tasks to train on, {count} to test on", trained, tests)
     if not train or config.loop.cold_start != "demonstrations":
         return given
-    gold = cold_start_tasks(config, [*trained, *(task for group in tests.values() for task in group)])
+    gold = cold_start_tasks(config, trained, [task for group in tests.values() for task in group])
     return replace(given, gold=gold, told=f"{given.told}, {len(gold)} demonstrations to start from")
 
 
@@ -96,16 +96,23 @@ def load_set(config: Config, name: str, split: str) -> list[Task]:
         raise RunError(str(error)) from error
 
 
-def cold_start_tasks(config: Config, used: Sequence[Task]) -> list[Task]:
+def cold_start_tasks(config: Config, trained: Sequence[Task], tested: Sequence[Task]) -> list[Task]:
     """`loop.cold_start_examples` generated tasks of the run's domain, with gold programs.
 
-    They come from the generator's training split with a seed of their own; none is in `used`.
+    They come from the generator's training split with a seed of their own; none is trained or tested on.
 
-    Raises RunError.
+    Raises RunError, also for theories of another world than those that are trained on.
     """
     name = "theories" if config.env.name == "logic" else "generated"
+    worlds = {task.meta["world"] for task in trained if "world" in task.meta}
+    if worlds - {config.theories.world}:
+        raise RunError(
+            f"theories.world={config.theories.world!r}: the cold start would demonstrate this world, but the "
+            f"tasks to train on are of {' and '.join(sorted(worlds))} ones; set it to theirs, and train on "
+            "tasks of one world"
+        )
     digest = hashlib.sha256(f"cold start/{config.tasks.seed}".encode()).digest()
-    taken = {(task.context, task.question) for task in used}
+    taken = {(task.context, task.question) for task in (*trained, *tested)}
     count = size = config.loop.cold_start_examples
     while True:
         try:

@@ -36,6 +36,10 @@ class Task:
             raise ValueError(f"task {self.id!r}: answer={self.answer!r} must be a text or a number")
 
 
+# What an outcome says of a program that gave an answer which nothing in it bears on, whatever its kind.
+VACUOUS = "the program says nothing that its query could depend on"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one program.

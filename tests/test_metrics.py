@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event
 
 from envisions_jax.metrics import (
+    Judged,
     LearningCounts,
     MetricsError,
     MetricsWriter,
@@ -36,6 +37,7 @@ from envisions_jax.metrics import (
     stability,
     without_time,
 )
+from envs.base import VACUOUS
 from tests.trajectories import candidate
 
 ROOT = Path(__file__).parents[1]
@@ -54,14 +56,22 @@ def test_the_papers_example() -> None:
 
 
 def test_scores_by_label_where_answers_are_labels() -> None:
-    theories = [("True", "correct"), ("True", "vacuous"), ("False", "infrastructure"), ("Unknown", "wrong")]
-    told = scores({"theories": theories, "sums": [(3, "correct"), (4, "error")], "nothing": []})
+    theories = [
+        Judged("True", "correct"),
+        Judged("True", "vacuous", VACUOUS),
+        Judged("False", "infrastructure"),
+        Judged("Unknown", "wrong", "line 1"),
+    ]
+    sums = [Judged(3, "correct"), Judged(4, "error")]
+    told = scores({"theories": theories, "sums": sums, "nothing": []})
     assert told.accuracy == {"theories": pytest.approx(1 / 3), "sums": 0.5, "nothing": None}
     assert told.accuracy_by_label == {"theories": {"False": None, "True": 0.5, "Unknown": 0.0}}
     assert told.vacuous == {"theories": 1}
-    many = [(f"answer {number}", "correct") for number in range(6)]
+    many = [Judged(f"answer {number}", "correct") for number in range(6)]
     assert not scores({"texts": many}).accuracy_by_label and scores({"texts": many[:5]}).accuracy_by_label
-    assert not scores({"mixed": [("True", "correct"), (1, "wrong")]}).vacuous
+    assert not scores({"mixed": [Judged("True", "correct"), Judged(1, "wrong")]}).vacuous
+    by_answer = [Judged("True", "wrong"), Judged("Unknown", "correct", VACUOUS)]
+    assert scores({"theories": by_answer}).vacuous == {"theories": 1}
 
 
 @settings(deadline=None)

@@ -51,7 +51,7 @@ def test_demonstrations_are_tasks_that_are_neither_trained_nor_tested_on(domain:
     assert len(given.gold) == 8 and "8 demonstrations to start from" in given.told
     used = [*given.train, *(task for group in given.tests.values() for task in group)]
     assert not {task.id for task in given.gold} & {task.id for task in used}
-    again = cold_start_tasks(config, [*used, *given.gold[:3]])  # as if some had been drawn to train on
+    again = cold_start_tasks(config, used, given.gold[:3])  # as if some had been drawn to test on
     assert [task.id for task in again[:5]] == [task.id for task in given.gold[3:]] and len(again) == 8
     assert not given_tasks(config, train=False).gold
     assert not given_tasks(config_of(domain, cold_start="few_shot")).gold
@@ -67,4 +67,13 @@ def test_an_engine_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch
 def test_more_demonstrations_than_there_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envisions_jax.tasks.theories._ATTEMPTS", 0)
     with pytest.raises(RunError, match=r"loop\.cold_start_examples=8: theories: found only 0"):
-        cold_start_tasks(config_of("logic", cold_start_examples=8), [])
+        cold_start_tasks(config_of("logic", cold_start_examples=8), [], [])
+
+
+def test_demonstrations_of_another_world_are_refused() -> None:
+    config = config_of("logic", cold_start_examples=8)
+    closed = Task("t", "Is it?", "True", meta={"world": "closed"})
+    with pytest.raises(
+        RunError, match=r"theories\.world='open': .* the tasks to train on are of closed ones"
+    ):
+        cold_start_tasks(config, [closed], [])

@@ -15,11 +15,12 @@ from envisions_jax.metrics.learning import (
     solved_tasks,
     stability,
 )
-from envisions_jax.metrics.scores import Scores, scores
+from envisions_jax.metrics.scores import Judged, Scores, scores
 from envisions_jax.metrics.writer import MetricsError, MetricsWriter, read_metrics, without_time
 
 __all__ = [
     "IterationMetrics",
+    "Judged",
     "LearningCounts",
     "MetricsError",
     "MetricsWriter",

@@ -1,18 +1,26 @@
 """What a policy's answers to its test sets are worth; by label too, where a set's answers are a few labels.
 
 On a set of three labels a policy that says nothing, or always the same, is right a third of the time: its
-accuracy by label shows that, and so does the number of vacuous programs, which are not counted as right.
+accuracy by label shows that, and so does the number of vacuous programs, which are not counted as right
+unless `logic.vacuous` is "by_answer".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 from envisions_jax.metrics.learning import accuracy
+from envs.base import VACUOUS
 
 MOST_LABELS = 5
 
-# (a task's answer, the kind of outcome of the program for it)
-Judged = tuple[str | int | float, str]
+
+class Judged(NamedTuple):
+    """A task's answer, and the kind of outcome of the program for it with what the environment said."""
+
+    answer: str | int | float
+    kind: str
+    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +39,19 @@ def scores(judged: Mapping[str, Sequence[Judged]]) -> Scores:
     """The scores of what was judged, by test set."""
     labelled = {name: labels for name, group in judged.items() if (labels := labels_of(group))}
     return Scores(
-        accuracy={name: accuracy(kind for _, kind in group) for name, group in judged.items()},
+        accuracy={name: accuracy(one.kind for one in group) for name, group in judged.items()},
         accuracy_by_label={
             name: {
-                label: accuracy(kind for answer, kind in judged[name] if answer == label) for label in labels
+                label: accuracy(one.kind for one in judged[name] if one.answer == label) for label in labels
             }
             for name, labels in labelled.items()
         },
-        vacuous={name: sum(kind == "vacuous" for _, kind in judged[name]) for name in labelled},
+        vacuous={name: sum(one.error == VACUOUS for one in judged[name]) for name in labelled},
     )
 
 
 def labels_of(judged: Iterable[Judged]) -> list[str]:
     """The labels of a set, sorted; none if its answers are numbers or more than a few different texts."""
-    answers = {answer for answer, _ in judged}
+    answers = {one.answer for one in judged}
     labels = sorted(answer for answer in answers if isinstance(answer, str))
     return labels if len(labels) == len(answers) <= MOST_LABELS else []

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from envisions_jax.config import EvalConfig
-from envisions_jax.metrics import Scores, scores
-from envisions_jax.metrics.scores import Judged
+from envisions_jax.metrics import Judged, Scores, scores
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Advance
 from envisions_jax.prompts import Prompts
@@ -89,10 +88,10 @@ def evaluate(run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_
 
 
 def _judged(run: Run, iteration: int, name: str, kind: PromptKind) -> list[Judged]:
-    """Answer and outcome of every task of a test set, as the store has them."""
+    """Every task of a test set, as the store has it."""
     answers = {task.id: task.answer for task in run.test_sets[name]}
     results = run.store.evaluations(iteration, name, kind)
-    return [(answers[result.task_id], result.outcome) for result in results]
+    return [Judged(answers[result.task_id], result.outcome, result.error) for result in results]
 
 
 def answers(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) -> list[str]:

@@ -16,7 +16,8 @@ from envs.logic.theory import World
 
 # The hub's set is of all depths and sources; the paper's tasks are of theories with proofs of up to 5 rules.
 _HUB_CONFIG = "depth-5"
-_RULETAKER_LABELS = {"entailment": "True", "not entailment": "False"}
+# RuleTaker's words, and the letters of Logic-LM's options.
+_LABELS = {"entailment": "True", "not entailment": "False", "A": "True", "B": "False", "C": "Unknown"}
 
 
 def _read(columns: Mapping[str, Any], compat: str, *, world: World) -> Fields | None:
@@ -28,7 +29,7 @@ def _read(columns: Mapping[str, Any], compat: str, *, world: World) -> Fields | 
     if not statement:
         raise RowError(f"column 'question' must end in a statement, is {columns['question']!r}")
     label = str(answer_in(columns, "label" if "label" in columns else "answer"))
-    label = _RULETAKER_LABELS.get(label, label)
+    label = _LABELS.get(label, label)
     if label not in LABELS[world]:
         raise RowError(f"the answer must be one of {', '.join(LABELS[world])}, is {label!r}")
     meta = {"world": world} | {key: columns[key] for key in ("QDep", "qdep") if columns.get(key) is not None}

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-from envs.base import EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
+from envs.base import VACUOUS, EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
 from envs.logic import forward
 from envs.logic.language import LogicSyntaxError, Program, parse
 from envs.logic.theory import WORLDS, OutOfBudget, Theory, World, number
@@ -32,7 +32,6 @@ Relations = Literal["answered", "unknown"]
 _ANSWERS: dict[World, tuple[Answer, ...]] = {"open": get_args(Answer), "closed": ("True", "False")}
 _LOOK_AHEAD_PER_WORKER = 8
 _OUTPUT_LIMIT = 1024  # Pyke prints nothing
-_VACUOUS = "the program says nothing that its query could depend on"
 _CONTRADICTION = "the query and its negation both follow; the negation wins"
 
 
@@ -155,7 +154,7 @@ class LogicEnvironment:
             note = _CONTRADICTION if findings.holds and findings.opposite_holds else ""
         kind: OutcomeKind = "correct" if value == job.task.answer else "wrong"
         if is_vacuous(job.program, findings):
-            kind, note = (kind if self._vacuous == "by_answer" else "vacuous"), _VACUOUS
+            kind, note = (kind if self._vacuous == "by_answer" else "vacuous"), VACUOUS
         return Outcome(kind, value, "", note, seconds)
 
     def _invalid(self, job: _Job) -> Outcome:

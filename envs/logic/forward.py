@@ -27,7 +27,7 @@ class Budget:
     """
 
     def __init__(self, steps: int = MOST_STEPS, seconds: float | None = None) -> None:
-        self._left = steps
+        self._steps = self._left = steps
         self._end = None if seconds is None else time.monotonic() + seconds
         self._look = _LOOK_AT_CLOCK
 
@@ -35,7 +35,7 @@ class Budget:
         """Raises OutOfBudget when nothing is left."""
         self._left -= steps
         if self._left < 0:
-            raise OutOfBudget(f"the program takes more than {MOST_STEPS} steps")
+            raise OutOfBudget(f"the program takes more than {self._steps} steps")
         self._look -= steps
         if self._look < 0:
             self._look = _LOOK_AT_CLOCK

@@ -91,6 +91,12 @@ class Program:
     rules: tuple[Rule, ...]
     query: Atom
 
+    @property
+    def atoms(self) -> list[Atom]:
+        """Every atom, in the order of the text; the query is the last."""
+        of_rules = [atom for rule in self.rules for atom in (*rule.premises, *rule.conclusions)]
+        return [*self.facts, *of_rules, self.query]
+
     def __str__(self) -> str:
         sections: tuple[Iterable[object], ...] = (self.predicates, self.facts, self.rules, (self.query,))
         lines = [[heading, *map(str, section)] for heading, section in zip(HEADINGS, sections, strict=True)]

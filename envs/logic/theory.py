@@ -83,7 +83,7 @@ def number(program: Program, world: World) -> Theory:
     rules = [_closed_rule(rule, numbers) for rule in program.rules if any(c.value for c in rule.conclusions)]
     relation, *arguments = numbers.literal(program.query, {})
     if numbers.domain is not None:
-        for atom in program.facts:  # their constants are there, though nothing holds of them
+        for atom in program.atoms:  # the constants of what is left out are there too
             numbers.literal(atom, {})
         facts += [(numbers.domain, constant) for constant in range(len(numbers.constants))]
     return Theory(tuple(facts), tuple(rules), (relation & ~1, *arguments))

@@ -89,8 +89,8 @@ def is_vacuous(program: Program, findings: Findings) -> bool:
     if not program.facts:
         return True
     constants = set(program.query.arguments)
-    atoms = [*program.facts, *(a for rule in program.rules for a in (*rule.premises, *rule.conclusions))]
-    return not any(_predicate(atom) == asked or not constants.isdisjoint(atom.arguments) for atom in atoms)
+    stated = program.atoms[:-1]
+    return not any(_predicate(atom) == asked or not constants.isdisjoint(atom.arguments) for atom in stated)
 
 
 def _predicate(atom: Atom) -> tuple[str, int]:

@@ -134,7 +134,7 @@ class Browser:
             self._devtools.send("Input.dispatchMouseEvent", _PARK)
             self._events.clear()
             self._left_for = ""
-            self._waiting = [["reset", seed, self._mode]]
+            self._waiting = [["reset", seed, self._mode, self._path]]
         return Episode(page, seed, time.monotonic() + time_limit_s)
 
     def act(self, episode: Episode, action: Action) -> None:
@@ -275,7 +275,7 @@ class Browser:
         """The value of a JavaScript expression; two thirds of what Playwright's own `evaluate` takes."""
         answer = self._devtools.send("Runtime.evaluate", {"expression": expression, "returnByValue": True})
         if "exceptionDetails" in answer:
-            raise PlaywrightError(answer["exceptionDetails"]["exception"]["description"])
+            raise PlaywrightError(answer["exceptionDetails"]["exception"].get("description", "no Error"))
         return answer["result"].get("value")
 
     def _notice(self, episode: Episode) -> None:

@@ -29,7 +29,8 @@
   const isReady = () => typeof core === "object" && core.cover_div !== null && typeof genProblem === "function";
   const tidy = (text) => text.replace(/\s+/g, " ").trim();
 
-  function reset(seed, mode) {
+  function reset(seed, mode, path) {
+    if (location.pathname !== path) throw new Error("the page was left by the episode before");
     if (!isReady()) throw new Error("this page is no MiniWoB++ task");
     core.EPISODE_MAX_TIME = NO_LIMIT;
     window.onbeforeunload = null;
@@ -65,7 +66,7 @@
     return {
       path: location.pathname,
       done: WOB_DONE_GLOBAL,
-      reward: WOB_RAW_REWARD_GLOBAL,
+      reward: Number.isFinite(WOB_RAW_REWARD_GLOBAL) ? WOB_RAW_REWARD_GLOBAL : 0, // JSON has no others
       focused: focus !== null && focus !== document.body,
     };
   };

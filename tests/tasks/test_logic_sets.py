@@ -64,17 +64,20 @@ def test_the_hubs_rows_are_counted_and_those_of_other_depths_left_out(tmp_path: 
     assert task.answer == "True" and task.question.endswith("? Bob is not red.")
 
 
-def test_the_question_of_logic_lm_gives_its_statement(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("letter", "label"), [("A", "True"), ("B", "False"), ("C", "Unknown")])
+def test_rows_of_logic_lm(tmp_path: Path, letter: str, label: str) -> None:
     asked = "Based on the above information, is the following statement true, false, or unknown? Bob is red."
-    [task] = load("proofwriter", "test", _write(tmp_path / "rows.jsonl", {**ROW, "question": asked}))
+    row = {**ROW, "question": asked, "answer": letter}
+    [task] = load("proofwriter", "test", _write(tmp_path / "rows.jsonl", row))
     assert task.question == "Is the following statement true, false, or unknown? Bob is red."
+    assert task.answer == label
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
         ("ruletaker", {"answer": "Unknown"}, ":1: the answer must be one of True, False, is 'Unknown'"),
-        ("proofwriter", {"answer": "C"}, "must be one of True, False, Unknown, is 'C'"),
+        ("proofwriter", {"answer": "D"}, "must be one of True, False, Unknown, is 'D'"),
         ("proofwriter", {"question": "Is it?"}, "must end in a statement"),
         ("proofwriter", {"context": " "}, "column 'context' must be text"),
     ],

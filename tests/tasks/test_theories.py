@@ -75,6 +75,29 @@ def test_labels_depths_and_kinds_are_balanced(settings: TheorySettings, split: s
     assert Counter(task.answer for task in tasks[: 4 * len(labels)]) == dict.fromkeys(labels, 4)
 
 
+@every_split
+def test_with_negation_the_form_of_a_statement_does_not_tell_its_label(split: str) -> None:
+    for settings in (replace(SMALL, kinds=("AttNeg", "RelNeg")), CLOSED):
+        tasks = generate_theories(split, 600, 1, settings)
+        negated = Counter(task.answer for task in tasks if " not " in task.question.rpartition("?")[2])
+        for label in ("True", "False"):
+            assert 0.35 < negated[label] / sum(task.answer == label for task in tasks) < 0.65, label
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TheorySettings(sentences=(38, 40)),
+        TheorySettings(sentences=(38, 40), world="closed"),
+        TheorySettings(sentences=(6, 8), depths=(3, 4, 5)),
+        TheorySettings(sentences=(6, 7), depths=(5,), world="closed"),
+    ],
+)
+def test_the_longest_and_the_deepest_theories_can_be_had(settings: TheorySettings) -> None:
+    for split in ("train", "test"):
+        assert len(generate_theories(split, 60, 2, settings)) == 60
+
+
 @pytest.mark.parametrize("settings", [TheorySettings(), SMALL])
 def test_true_and_false_statements_have_a_shortest_proof_of_the_wanted_depth(
     settings: TheorySettings,

@@ -70,6 +70,7 @@ CLOSED = [
     ("failure beside a premise", "B(a); B(b); A(a)", "B($x) & ~A($x) => C($x)", "C(b)", "True"),
     ("failure of a constant in the query", "B(a)", "~A($x) => C($x)", "C(z)", "True"),
     ("failure in a negated fact", "~A(z); B(a)", "~A($x) & B($y) => D($x, $y)", "D(z, a)", "True"),
+    ("failure in a conclusion", "A(a)", "~A($x) => C($x); C($x) => D(a); A(z) => ~B(z)", "D(a)", "True"),
     ("rule without a positive premise", "B(a)", "~A(a) => A(b)", "A(b)", "True"),
     ("failure of what is derived later", "D(a)", "~A($x) => C($x); D($x) => A($x)", "C(a)", "False"),
     ("strata", "D(a)", "D($x) & ~A($x) => B($x); D($x) & ~B($x) => C($x)", "~C(a)", "True"),

@@ -15,6 +15,8 @@ _DEEDS = {
     "half": "core.endEpisode(0.5, true)",
     "most": "core.endEpisode(0.9, true)",
     "lose": "core.endEpisode(-1.0)",
+    "infinite": "core.endEpisode(Infinity)",
+    "later": "setTimeout(() => location.href = '../miniwob/click-test.html', 30)",
     "alert": "alert('look here')",
     "confirm": "confirm('really?') ? core.endEpisode(1.0) : null",
     "prompt": "prompt('who?')",

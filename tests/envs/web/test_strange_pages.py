@@ -23,6 +23,7 @@ def test_raw_reward_decides(strange: WebEnvironment) -> None:
         *("correct", "wrong", "wrong", "wrong"),
     ]
     assert play(strange, "half").value == 0.5
+    assert play(strange, "infinite").value == 0
     assert play(strange, "alert").value is None
 
 
@@ -74,6 +75,12 @@ def test_what_ends_an_episode_is_told_and_harms_no_other(
     outcome = play(strange, button, *["throw"] * 5, "win")  # a page is not left at once
     assert outcome.kind == kind and note in outcome.error
     assert time.monotonic() - begin < 120
+    assert play(strange, "win").kind == "correct"
+
+
+def test_a_page_that_leaves_after_its_episode_harms_no_other(strange: WebEnvironment) -> None:
+    assert play(strange, "later").kind == "wrong"
+    time.sleep(0.5)  # until it is gone
     assert play(strange, "win").kind == "correct"
 
 
