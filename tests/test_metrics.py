@@ -240,13 +240,17 @@ def test_records_and_events(tmp_path: Path) -> None:
 def test_a_resumed_run_writes_nothing_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for accuracy_now in (0.5, 0.5, 0.75):
         with MetricsWriter(tmp_path) as metrics:
+            metrics.write("train", {"loss": 1.5}, iteration=-2, step=1)
             metrics.write("train", {"loss": 0.1 + 0.2, "k": 5}, iteration=0, step=1)
             metrics.write("iteration", {"accuracy": accuracy_now}, iteration=0)
-    assert [record["kind"] for record in read_metrics(tmp_path / "metrics.jsonl")] == ["train", "iteration"]
-    assert read_metrics(tmp_path / "metrics.jsonl")[1]["accuracy"] == 0.5
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert [record["kind"] for record in records] == ["train", "train", "iteration"]
+    assert records[2]["accuracy"] == 0.5
     assert len(caplog.records) == 1 and "kept the first of two different records" in caplog.text
     tags = [tag for tag, _, _ in scalars(tmp_path / "tensorboard")]
-    assert tags == ["train/iteration_00/loss", "train/iteration_00/k", "iteration/accuracy"]
+    assert tags == [
+        *("train/cold_start/loss", "train/iteration_00/loss", "train/iteration_00/k", "iteration/accuracy"),
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40])

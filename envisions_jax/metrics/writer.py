@@ -169,7 +169,7 @@ def _repair_last_line(path: Path) -> None:
 
 class _Board:
     """TensorBoard scalars: kind/name over iterations, kind/iteration_03/name over the steps within
-    iteration 3."""
+    iteration 3, kind/cold_start/name over those before the first."""
 
     def __init__(self, folder: Path, records: list[dict[str, Any]]) -> None:
         # Here, not above: it takes a moment to import and is not needed to read metrics.
@@ -185,7 +185,8 @@ class _Board:
 
     def add(self, record: Mapping[str, Any]) -> None:
         step = record.get("step")
-        tag = record["kind"] if step is None else f"{record['kind']}/iteration_{record['iteration']:02d}"
+        of_steps = "cold_start" if record["iteration"] < 0 else f"iteration_{record['iteration']:02d}"
+        tag = record["kind"] if step is None else f"{record['kind']}/{of_steps}"
         place = record["iteration"] if step is None else step
         for name, value in _scalars(
             {n: v for n, v in record.items() if n not in ("kind", "iteration", "step")}

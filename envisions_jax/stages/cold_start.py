@@ -5,17 +5,16 @@ then nothing is ever solved and nothing learned. With `loop.cold_start = "demons
 for a moment on n gold programs of generated tasks, and what comes out explores iteration 0, zero-shot as all
 later policies do. What follows from that for the method:
 
-- Every iteration still trains from theta_0 (or from the policy before it, `train.continual`), never from the
-  policy of the cold start: that would give it more steps than the n programs are worth, and make the order of
-  what was learned matter.
+- Every iteration still trains from theta_0, not from the policy of the cold start: that would give it more
+  steps than the n programs are worth, and make the order of what was learned matter. (`train.continual` trains
+  from the policy before, which in iteration 0 is that of the cold start.)
 - So the n demonstrations stay in the training set of every iteration, as L1 examples beside those explored:
   they are what is given of the language, as the prompt's are to the paper's iteration 0, and without them a
   policy would know less of it than the one before. Each later policy has seen these, and nothing else but
   what the loop found by itself. `loop.cold_start_keep = False` leaves them out.
 - What the loop is worth is then the distance to the row "cold start", which has learned from the same n
   programs; and to the control (`selection.filter = "none"`), which has them too.
-- n is told in the title of every table and in every record, for these are programs that the method of the
-  paper does not ask for.
+- n is told in the title of every table, for these are programs that the method of the paper does not ask for.
 """
 
 from envisions_jax.stages.evaluation import evaluate
