@@ -6,8 +6,8 @@ for a moment on n gold programs of generated tasks, and what comes out explores 
 later policies do. What follows from that for the method:
 
 - Every iteration still trains from theta_0, not from the policy of the cold start: that would give it more
-  steps than the n programs are worth, and make the order of what was learned matter. (`train.continual` trains
-  from the policy before, which in iteration 0 is that of the cold start.)
+  steps than the n programs are worth, and make the order of what was learned matter. (With `train.continual`
+  it is the policy before, which in iteration 0 is that of the cold start.)
 - So the n demonstrations stay in the training set of every iteration, as L1 examples beside those explored:
   they are what is given of the language, as the prompt's are to the paper's iteration 0, and without them a
   policy would know less of it than the one before. Each later policy has seen these, and nothing else but
