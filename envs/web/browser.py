@@ -44,7 +44,9 @@ _LOAD_LIMIT_MS = 20_000
 # Playwright, here and in its driver, keeps an object for every request of a tab until that is closed.
 _LOADS_OF_A_TAB = 50
 # What Playwright says of a call that met a page on its way to another.
-_SIGNS_OF_LEAVING = ("context was destroyed", "Cannot find context", "frame was detached")
+_SIGNS_OF_LEAVING = (
+    *("context was destroyed", "Cannot find context", "frame was detached", "envisions is not defined"),
+)
 
 
 class BrowserLost(RuntimeError):
@@ -265,10 +267,10 @@ class Browser:
         """What page.js answers to a call, after those that waited for it; None if the episode is over."""
         self._notice(episode)
         calls = [*self._waiting, list(call)] if call else self._waiting
-        answers = self._evaluate(f"window.envisions ? envisions.run({json.dumps(calls)}) : []")
+        answers = self._evaluate(f"envisions.run({json.dumps(calls)})")
         waiting, self._waiting = self._waiting, []
         if waiting == [["state"]]:
-            self._see(episode, answers[0] if answers else None)
+            self._see(episode, answers[0])
         return answers[-1] if call and not episode.done else None
 
     def _evaluate(self, expression: str) -> Any:
