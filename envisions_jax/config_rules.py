@@ -14,6 +14,7 @@ from envisions_jax.demonstrations import LOGIC_DEMONSTRATIONS, MATH_DEMONSTRATIO
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.locating import on_this_machine
 from envisions_jax.tasks import DOMAINS, MADE, NAMES
+from envs.base import MOST_WORKERS
 from envs.web.pages import PAPER_TASKS, SEEDS_PER_ITERATION, TEST_SEEDS
 
 
@@ -49,6 +50,7 @@ def validate(flat: Mapping[str, Any]) -> None:
         _require(flat[key] >= 0, flat, key, "must not be negative")
     for key in ("seed", "tasks.seed"):
         _require(flat[key] < 2**31, flat, key, "must be below 2^31")
+    _require(flat["env.workers"] <= MOST_WORKERS, flat, "env.workers", f"must be at most {MOST_WORKERS}")
     megabytes, seconds = flat["env.memory_limit_mb"], flat["env.time_limit_s"]
     _require(16 <= megabytes <= 2**20, flat, "env.memory_limit_mb", "must be from 16 to 1048576 (1 TiB)")
     _require(0 < seconds <= 3600, flat, "env.time_limit_s", "must be a positive number, at most 3600")

@@ -36,6 +36,7 @@ class Task:
             raise ValueError(f"task {self.id!r}: answer={self.answer!r} must be a text or a number")
 
 
+MOST_WORKERS = 4096
 # What an outcome says of a program that gave an answer which nothing in it bears on, whatever its kind.
 VACUOUS = "the program says nothing that its query could depend on"
 

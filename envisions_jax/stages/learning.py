@@ -48,6 +48,10 @@ def training_examples(run: Run, iteration: int, chosen: Selection) -> Truncated:
     come first (`stages.cold_start`). What is longer than `train.max_length` is cut or dropped, and counted.
     """
     given = _demonstrations(run) if run.config.loop.cold_start_keep else []
+    if given and not chosen.l1:
+        run.reporter.line(
+            f"train {iteration + 1}: no candidate solved a task: only the demonstrations are left"
+        )
     tasks = {task.id: task for task in run.train_tasks.known(iteration)}
     pairs: list[L1Example | L2Example] = [*chosen.l1, *chosen.l2]
     turns = parted(run.interaction, [(tasks[pair.task_id], pair.positive.text) for pair in pairs])

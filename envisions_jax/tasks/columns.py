@@ -34,6 +34,9 @@ def text_in(columns: Mapping[str, Any], column: str) -> str:
             f"is {value!r}" if column in columns else f"is missing (there are {', '.join(columns) or 'none'})"
         )
         raise RowError(f"column {column!r} must be text, {found}")
+    lone = next((character for character in value if "\ud800" <= character <= "\udfff"), None)
+    if lone is not None:
+        raise RowError(f"column {column!r} has half a character, U+{ord(lone):04X}, which is no text")
     return value.strip()
 
 

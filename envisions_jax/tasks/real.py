@@ -57,7 +57,7 @@ def _tasks(name: str, split: str, rows: Iterator[Row], compat: str, source: str)
             read = real.read(columns, compat)
             task_id = real.identify(columns, real.id_format.format(split=split, number=number))
         except RowError as error:
-            raise TaskError(f"{where}: {error}") from error
+            raise TaskError(f"{where}: {error} (read as {name})") from error
         if task_id in seen:
             raise TaskError(f"{where}: id {task_id!r} was already used by {seen[task_id]}")
         seen[task_id] = where

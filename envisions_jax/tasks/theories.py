@@ -25,7 +25,7 @@ from envisions_jax.tasks.theory_text import Names, tell
 from envisions_jax.tasks.theory_words import VOCABULARIES
 from envisions_jax.tasks.words import SPLITS, Split
 from envs import Task
-from envs.logic.theory import Numbers, World
+from envs.logic.theory import WORLDS, Numbers, World
 
 # ProofWriter's names: attributes alone, or relations too; without negation, or with it.
 Kind = Literal["AttNoneg", "AttNeg", "RelNoneg", "RelNeg"]
@@ -59,6 +59,10 @@ class TheorySettings:
     world: World = "open"
 
     def __post_init__(self) -> None:
+        for name in ("sentences", "depths"):
+            numbers = getattr(self, name)
+            if not isinstance(numbers, tuple) or not all(type(number) is int for number in numbers):
+                self._fail(name, "must be a tuple of whole numbers")
         if len(self.sentences) != 2 or not 2 <= self.sentences[0] <= self.sentences[1] <= _MOST_SENTENCES:
             self._fail("sentences", f"give the fewest and the most, from 2 to {_MOST_SENTENCES}")
         if not self.depths or len(set(self.depths)) < len(self.depths):
@@ -66,9 +70,14 @@ class TheorySettings:
         if not all(0 <= depth <= _MOST_DEPTH for depth in self.depths):
             self._fail("depths", f"must be from 0 to {_MOST_DEPTH}")
         if max(self.depths) >= self.sentences[1]:
-            self._fail("depths", f"a proof of depth d has d rules and a fact, {self.sentences=} are too few")
-        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            self._fail(
+                "depths",
+                f"a proof of depth d has d rules and a fact: more than {self.sentences[1]} sentences",
+            )
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds) or set(self.kinds) - set(KINDS):
             self._fail("kinds", f"give some of {', '.join(KINDS)}, each once")
+        if self.world not in WORLDS:
+            self._fail("world", f"must be one of {', '.join(WORLDS)}")
 
     def _fail(self, name: str, why: str) -> None:
         raise ValueError(f"theories.{name}={getattr(self, name)!r}: {why}")

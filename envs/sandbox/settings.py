@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Self, get_args
 
+from envs.base import MOST_WORKERS
+
 Protection = Literal["full", "best", "none"]
 PROTECTIONS: tuple[Protection, ...] = get_args(Protection)
 
@@ -64,7 +66,7 @@ def check_options(
 ) -> None:
     """What sandboxed environments have in common. Raises ValueError, which names the option."""
     for name, number, least, most in (
-        ("workers", workers, 1, 4096),
+        ("workers", workers, 1, MOST_WORKERS),
         ("memory_limit_mb", memory_limit_mb, 16, 1 << 20),
     ):
         if not isinstance(number, int) or not least <= number <= most:

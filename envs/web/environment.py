@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from envs.base import EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
+from envs.base import MOST_WORKERS, EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
 from envs.pool import Pool
 from envs.web.chromium import find_chromium
 from envs.web.episodes import Job, Observation
@@ -76,7 +76,7 @@ class WebEnvironment:
         recycle_after: int = 1000,
     ) -> None:
         for name, number, least, most in (
-            ("workers", workers, 1, 4096),
+            ("workers", workers, 1, MOST_WORKERS),
             ("most_characters", most_characters, 100, 1 << 24),
             ("recycle_after", recycle_after, 1, 1 << 30),
         ):

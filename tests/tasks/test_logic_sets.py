@@ -78,6 +78,11 @@ def test_rows_of_logic_lm(tmp_path: Path, letter: str, label: str) -> None:
     [
         ("ruletaker", {"answer": "Unknown"}, ":1: the answer must be one of True, False, is 'Unknown'"),
         ("proofwriter", {"answer": "D"}, "must be one of True, False, Unknown, is 'D'"),
+        ("proofwriter", {"id": "RelNeg-CWA-D5-1"}, "the row is of the closed world, the set of the open one"),
+        ("proofwriter", {"world": "closed"}, "the row is of the closed world"),
+        ("proofwriter", {"label": "not entailment"}, "the row is of the closed world"),
+        ("ruletaker", {"id": "proofwriter/1"}, "the row is of the open world, the set of the closed one"),
+        ("proofwriter", {"context": "Anne \ud800 is red."}, "has half a character, U+D800"),
         ("proofwriter", {"question": "Is it?"}, "must end in a statement"),
         ("proofwriter", {"context": " "}, "column 'context' must be text"),
     ],

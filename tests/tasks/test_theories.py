@@ -239,7 +239,7 @@ def test_a_theory_is_told_with_a_gloss_for_every_line() -> None:
         ({"depths": (1, 1)}, "each once"),
         ({"depths": (6,)}, "from 0 to 5"),
         ({"depths": (-1,)}, "from 0 to 5"),
-        ({"sentences": (3, 4), "depths": (4,)}, "are too few"),
+        ({"sentences": (3, 4), "depths": (4,)}, "more than 4 sentences"),
         ({"kinds": ()}, "give some of AttNoneg"),
     ],
 )
@@ -277,7 +277,7 @@ def test_load_refuses_what_is_no_setting(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("world", ["open", "closed"])
-@pytest.mark.parametrize(("sentences", "depth"), itertools.product((2, 3, 4), (0, 1, 2)))
+@pytest.mark.parametrize(("sentences", "depth"), [*itertools.product((2, 3, 4), (0, 1, 2))])
 def test_small_theories_can_be_made(world: World, sentences: int, depth: int) -> None:
     if depth < sentences:
         settings = TheorySettings(
