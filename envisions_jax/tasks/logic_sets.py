@@ -38,7 +38,7 @@ def _read(columns: Mapping[str, Any], compat: str, *, world: World) -> Fields | 
 
 
 def _check_world(columns: Mapping[str, Any], world: World) -> None:
-    """Raises RowError for a row of the other world: what is false there for want of a proof is unknown here."""
+    """Raises RowError for a row of the other world: what is false in the one is unknown in the other."""
     own_id = str(columns.get("id", ""))
     told = columns.get("world", world)
     if "-CWA-" in own_id or own_id.startswith("ruletaker") or "entailment" in str(columns.get("label")):
