@@ -9,40 +9,24 @@ at what an action did wait for the next question, and go with it.
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
-from playwright.sync_api import BrowserContext, Dialog, FloatRect, Page, Playwright, Request, Route
 from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import FloatRect, Playwright
 
 from envs.web.chromium import ARGUMENTS
 from envs.web.episodes import Observation
 from envs.web.language import KEYS, Action
 from envs.web.pages import Pages
+from envs.web.tab import Tab
 
-# Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it.
-VIEWPORT = (330, 310)
-PARKED = (310, 290)
-# A button let go that was never pressed: it moves the mouse at once, where a move waits for the next frame.
-_PARK = {"type": "mouseReleased", "x": PARKED[0], "y": PARKED[1], "button": "left", "clickCount": 0}
 _TASK: FloatRect = {"x": 0, "y": 0, "width": 160, "height": 210}
 _UNCOVERED = "#sync-task-cover { display: none !important; }"
-# A spin button covers the middle of a number field in this Chromium, where a click on the field goes.
-_STYLE = "input::-webkit-inner-spin-button, input::-webkit-outer-spin-button { display: none; }"
-_ADD_STYLE = f"""addEventListener("DOMContentLoaded", () => {{
-  const style = document.createElement("style");
-  style.textContent = {_STYLE!r};
-  document.head.append(style);
-}});"""
 _TYPED_AT_ONCE = 200  # characters between two looks at the clock
-_LOAD_LIMIT_MS = 20_000
-# Playwright, here and in its driver, keeps an object for every request of a tab until that is closed.
-_LOADS_OF_A_TAB = 50
 # What Playwright says of a call that met a page on its way to another.
 _SIGNS_OF_LEAVING = (
     *("context was destroyed", "Cannot find context", "frame was detached", "envisions is not defined"),
@@ -94,24 +78,23 @@ class Browser:
         reload_after: int = 200,
         shows_utterance: bool = False,
     ) -> None:
-        self.refused_requests = 0
         self._pages = pages
         self._mode, self._reload_after = mode, reload_after
         self._shows_utterance = shows_utterance
-        self._name, self._path, self._used = "", "", 0  # the page that is loaded, and episodes since
-        self._events: list[str] = []  # what the page did that no page should
-        self._loads = 0  # of this tab
-        self._extra: list[Page] = []  # windows it opened
+        self._name, self._used = "", 0  # the page that is loaded ("": none that may be used), episodes since
         self._waiting: list[list[Any]] = []  # calls of page.js that go with the next question
-        self._left_for = ""  # where it is on its way to
         try:
             self._browser = playwright.chromium.launch(
                 executable_path=executable, args=list(ARGUMENTS), timeout=60_000, chromium_sandbox=False
             )
-            self._context = self._open_context()
-            self._open_page()
+            self._tab = Tab(self._browser, pages.folder)
         except PlaywrightError as error:
             raise BrowserLost(f"Chromium does not start: {_first_line(error)}") from error
+
+    @property
+    def refused_requests(self) -> int:
+        """How many requests of pages were refused so far."""
+        return self._tab.refused_requests
 
     def __enter__(self) -> Self:
         return self
@@ -130,13 +113,13 @@ class Browser:
         """Starts the episode of (page, seed). Raises BrowserLost, and ValueError for an unknown page."""
         path = self._pages.path(page)
         with self._watching():
-            if self._name != page or self._used >= self._reload_after or self._page.is_closed():
-                self._load(page, path)
+            if self._name != page or self._used >= self._reload_after or self._tab.page.is_closed():
+                was_usable, self._name = bool(self._name), ""
+                self._tab.load(path, afresh=not was_usable)
+                self._name, self._used = page, 0
             self._used += 1
-            self._devtools.send("Input.dispatchMouseEvent", _PARK)
-            self._events.clear()
-            self._left_for = ""
-            self._waiting = [["reset", seed, self._mode, self._path]]
+            self._tab.park()
+            self._waiting = [["reset", seed, self._mode, self._tab.path]]
         return Episode(page, seed, time.monotonic() + time_limit_s)
 
     def act(self, episode: Episode, action: Action) -> None:
@@ -178,7 +161,7 @@ class Browser:
         """
         with self._watching():
             self._look(episode)
-            return self._page.screenshot(clip=_TASK, style=_UNCOVERED)
+            return self._tab.page.screenshot(clip=_TASK, style=_UNCOVERED)
 
     # --- Actions ---------------------------------------------------------------------------------
 
@@ -195,10 +178,10 @@ class Browser:
         if action.kind == "type":
             for start in range(0, len(action.argument), _TYPED_AT_ONCE):
                 self._check_time(episode)
-                self._page.keyboard.type(action.argument[start : start + _TYPED_AT_ONCE])
+                self._tab.page.keyboard.type(action.argument[start : start + _TYPED_AT_ONCE])
             return self._keyed(episode, f"typed {len(action.argument)} characters")
         key = KEYS[action.argument.lower()]
-        self._page.keyboard.press(key)
+        self._tab.page.keyboard.press(key)
         return ("pressed", "") if key == "Tab" else self._keyed(episode, "pressed")
 
     def _keyed(self, episode: Episode, effect: str) -> tuple[str, str]:
@@ -243,9 +226,9 @@ class Browser:
             return "nothing", f"{what} is no option of a list"
         covering = f"{place['covering']} covers {what}" if place["covering"] else ""
         if action.kind == "movemouse":
-            self._page.mouse.move(place["x"], place["y"])
+            self._tab.page.mouse.move(place["x"], place["y"])
             return f"moved to {what}", covering
-        self._page.mouse.click(place["x"], place["y"])
+        self._tab.page.mouse.click(place["x"], place["y"])
         return f"clicked {what}", covering
 
     # --- The page and what it does ---------------------------------------------------------------
@@ -267,34 +250,25 @@ class Browser:
         """What page.js answers to a call, after those that waited for it; None if the episode is over."""
         self._notice(episode)
         calls = [*self._waiting, list(call)] if call else self._waiting
-        answers = self._evaluate(f"envisions.run({json.dumps(calls)})")
+        answers = self._tab.evaluate(f"envisions.run({json.dumps(calls)})")
         waiting, self._waiting = self._waiting, []
         if waiting == [["state"]]:
             self._see(episode, answers[0])
         return answers[-1] if call and not episode.done else None
 
-    def _evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; two thirds of what Playwright's own `evaluate` takes."""
-        answer = self._devtools.send("Runtime.evaluate", {"expression": expression, "returnByValue": True})
-        if "exceptionDetails" in answer:
-            raise PlaywrightError(answer["exceptionDetails"]["exception"].get("description", "no Error"))
-        return answer["result"].get("value")
-
     def _notice(self, episode: Episode) -> None:
         """Sees what the page did beside itself since the last look."""
-        for window in self._extra:
-            window.close()
-        self._extra.clear()
-        episode.notes += self._events
-        self._events.clear()
-        if self._page.is_closed():
+        self._tab.close_windows()
+        episode.notes += self._tab.notes
+        self._tab.notes.clear()
+        if self._tab.page.is_closed():
             raise EpisodeOver("the page closed itself")
-        if self._left_for:  # it may take a moment until it is gone
-            raise EpisodeOver(_left(self._left_for))
+        if self._tab.left_for:  # it may take a moment until it is gone
+            raise EpisodeOver(_left(self._tab.left_for))
 
     def _see(self, episode: Episode, state: dict[str, Any] | None) -> None:
-        if state is None or state["path"] != self._path:
-            raise EpisodeOver(_left(self._page.url))
+        if state is None or state["path"] != self._tab.path:
+            raise EpisodeOver(_left(self._tab.page.url))
         episode.done, episode.reward, episode.focused = state["done"], state["reward"], state["focused"]
 
     @contextmanager
@@ -306,66 +280,11 @@ class Browser:
             self._name = ""
             has_begun = "reset" not in [name for name, *_ in self._waiting]
             if has_begun and any(sign in str(error) for sign in _SIGNS_OF_LEAVING):
-                raise EpisodeOver(_left(self._left_for or self._page.url)) from error
+                raise EpisodeOver(_left(self._tab.left_for or self._tab.page.url)) from error
             raise BrowserLost(_first_line(error)) from error
         except BaseException:
             self._name = ""
             raise
-
-    def _load(self, name: str, path: Path) -> None:
-        """Loads a page, in a fresh tab if the old one is of no use any more or has had its loads."""
-        if self._page.is_closed() or not self._name or self._loads >= _LOADS_OF_A_TAB:
-            self._page.close()
-            self._open_page()
-        self._name, self._loads = "", self._loads + 1
-        self._page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
-        self._page.request_gc()  # of the page before: left to itself, Chromium keeps a dozen of them
-        self._path = self._evaluate("location.pathname")
-        self._name, self._used = name, 0
-
-    def _open_context(self) -> BrowserContext:
-        width, height = VIEWPORT
-        context = self._browser.new_context(
-            viewport={"width": width, "height": height},
-            offline=True,
-            accept_downloads=False,
-            service_workers="block",
-            locale="en-US",
-            timezone_id="UTC",
-            reduced_motion="reduce",
-            permissions=["clipboard-read", "clipboard-write"],
-        )
-        own = re.escape(self._pages.folder.as_uri())
-        context.route(re.compile(f"^(?!{own}/)"), self._refuse)
-        context.add_init_script(path=Path(__file__).with_name("page.js"))
-        context.add_init_script(_ADD_STYLE)
-        return context
-
-    def _open_page(self) -> None:
-        self._loads = 0
-        self._page = page = self._context.new_page()
-        self._devtools = self._context.new_cdp_session(page)
-        page.on("dialog", self._dismiss)
-        page.on("popup", self._note_window)
-        page.on("request", self._note_request)
-        page.on("download", lambda download: self._events.append("the page offered a download: refused"))
-
-    def _refuse(self, route: Route) -> None:
-        self.refused_requests += 1
-        self._events.append(f"a request was refused: {route.request.url[:200]}")
-        route.abort()
-
-    def _dismiss(self, dialog: Dialog) -> None:
-        self._events.append(f"the page showed a dialog, which was dismissed: {dialog.message[:200]}")
-        dialog.dismiss()
-
-    def _note_request(self, request: Request) -> None:
-        if self._name and request.is_navigation_request() and request.frame == self._page.main_frame:
-            self._left_for = request.url
-
-    def _note_window(self, window: Page) -> None:
-        self._events.append("the page opened a window, which was closed")
-        self._extra.append(window)
 
 
 def _left(url: str) -> str:
