@@ -7,11 +7,13 @@ COMMAND  python -m envisions_jax.tasks                             the table; se
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from envisions_jax.tasks import MADE, NAMES, TaskError, load
 from envisions_jax.tasks.generated import STORIES
 from envisions_jax.tasks.real import COMPAT, REAL_SETS
+from envs import Task
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,9 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for task in tasks:
-        text = f"{task.context}\n  {task.question}" if task.context else task.question
-        print(f"{task.id}\n  {text}\n  answer {task.answer}   {dict(task.meta)}\n")
+        print(_told(task))
     return 0
+
+
+def _told(task: Task) -> str:
+    """A task for a reader; what its meta has of several lines comes last."""
+    plain = {key: value for key, value in task.meta.items() if "\n" not in str(value)}
+    long = [f"{key}:\n{value}" for key, value in task.meta.items() if key not in plain]
+    parts = [task.context, task.question, f"answer {task.answer}   {plain}", *long]
+    text = textwrap.indent("\n".join(filter(None, parts)), "  ")
+    return f"{task.id}\n{text}\n"
 
 
 def _print_table(names: Sequence[str], path: str | None, compat: str) -> int:
