@@ -7,10 +7,14 @@ project is none of these and keeps its traceback.
 """
 
 import errno
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -34,12 +38,29 @@ class RunError(RuntimeError):
 
 
 def run(program: Program, define: Callable[[], None]) -> None:
-    """Run `program(config, flags)` with `--config` and the flags that `define` adds; never returns."""
+    """Run `program(config, flags)` with `--config` and the flags that `define` adds; never returns.
+
+    Ctrl-C ends it at once until it calls `raise_on_interruption`.
+    """
     restart_with_huge_pages()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
     ours = _defined_by(_define_config) | _defined_by(define)
     if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
         sys.exit(_help(ours))
     app.run(lambda _: guard(lambda: program(_config(), flags.FLAGS)), flags_parser=_parse)
+
+
+def raise_on_interruption() -> None:
+    """From here on Ctrl-C raises KeyboardInterrupt, as is usual: there is something to put in order."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """What is loading a library is not to meet an exception: some swallow it, some break."""
+    os.write(2, b"error: interrupted before anything was begun\n")
+    os._exit(130)
 
 
 def _define_config() -> None:

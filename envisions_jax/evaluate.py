@@ -55,6 +55,7 @@ def main(config: Config, values: flags.FlagValues) -> int:
     with speaking_errors():
         policy, told = open_checkpoint(config, values.checkpoint, run)
         reporter.line(f"evaluating {told}")
+        command_line.raise_on_interruption()
         with open_domain(config, given, tokenizer_of(policy)) as domain:
             by_set = evaluate_sets(config, policy, domain, values.shots)
     report = {

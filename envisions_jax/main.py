@@ -58,6 +58,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
     base = open_policy(config)
     check_ending(base)
+    command_line.raise_on_interruption()
     with ExitStack() as stack:
         domain = stack.enter_context(open_domain(config, given, tokenizer_of(base)))
         tests = [task for group in domain.test_sets.values() for task in group]

@@ -1,8 +1,10 @@
 """The command line: one line and an exit code for what cannot work, before anything heavy starts."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,24 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     code = block + "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=False)"
     command = [sys.executable, "-c", code, module, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("more_seconds", [0.0, 0.7])
+def test_an_interruption_while_libraries_are_loaded_ends_in_one_line(
+    tmp_path: Path, more_seconds: float
+) -> None:
+    command = [sys.executable, "-m", "envisions_jax.main", QUICKSTART, f"--workdir={tmp_path / 'run'}"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None and started.stderr is not None
+        while "tasks to train on" not in started.stdout.readline():
+            assert started.poll() is None, started.stderr.read()
+        time.sleep(more_seconds)
+        started.send_signal(signal.SIGINT)
+        assert started.wait(60) == 130
+        assert started.stderr.read() == "error: interrupted before anything was begun\n"
+    assert not (tmp_path / "run").exists()
 
 
 BAD_COMMANDS = [
