@@ -6,7 +6,7 @@ answers are right because it is fresh. No sandbox on either side. The last two c
 with one worker, Pyke in the sandbox. Every side reads the program's text, and every answer is checked.
 
 The programs are ProofWriter's training theories, by the tests' translator, if the data is there (see
-CONTRIBUTING.md); else theories of the same size and depth.
+CONTRIBUTING.md); else generated ones in its style.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import contextlib
 import importlib
 import io
 import os
-import random
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import envs
 from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
 from benchmarks.runner import Bench, main
+from envisions_jax.tasks.theories import generate_theories
 from envs.logic import forward, pyke_engine
 from envs.logic.language import parse
 from envs.logic.theory import number
@@ -34,21 +34,6 @@ from envs.logic.worlds import Derive, answer, find
 
 TITLE = "Logic: one process or worker, beside Pyke with files and a compilation for each program"
 Program = tuple[envs.Task, str]
-_NAMES = ("Anne", "Bob", "Charlie", "Dave")
-_ATTRIBUTES = (
-    "Big",
-    "Blue",
-    "Cold",
-    "Furry",
-    "Green",
-    "Kind",
-    "Nice",
-    "Quiet",
-    "Red",
-    "Rough",
-    "Round",
-    "White",
-)
 _folders = count()
 
 
@@ -172,27 +157,10 @@ def load_programs(most: int) -> list[Program]:
     """Programs with the answers they must give, in an open world."""
     folder = Path(os.environ.get("ENVISIONS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
-        return [_generated(seed) for seed in range(most)]
+        return [(task, task.meta["program"]) for task in generate_theories("train", most)]
     from tests.envs.logic.gold import PROOFWRITER, gold_programs
 
     return [(gold.task, str(gold.program)) for gold in gold_programs(folder, PROOFWRITER)[:most]]
-
-
-def _generated(seed: int) -> Program:
-    """Twelve facts, a chain of five rules, three more rules; asked for what the chain leads to."""
-    random_ = random.Random(seed)
-    chain = random_.sample(_ATTRIBUTES, 6)
-    rest = [name for name in _ATTRIBUTES if name not in chain]
-    who = random_.choice(_NAMES)
-    facts = [f"{chain[0]}({who}, True)"]
-    facts += [f"{random_.choice(rest)}({name}, True)" for name in _NAMES for _ in range(2)]
-    facts += [f"Likes({name}, {random_.choice(_NAMES)}, True)" for name in _NAMES[:3]]
-    rules = [f"{one}($x, True) >>> {next_}($x, True)" for one, next_ in pairwise(chain)]
-    rules += [f"Likes($x, $y, True) && {one}($x, True) >>> {one}($y, True)" for one in rest[:3]]
-    random_.shuffle(rules)
-    value = random_.choice(("True", "False"))
-    sections = ("Facts:", *facts, "Rules:", *rules, "Query:", f"{chain[-1]}({who}, {value})")
-    return envs.Task(f"generated-{seed}", "", value, meta={"world": "open"}), "\n".join(sections)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def iteration_metrics(
     tried = [{t.task_id for t in group} for group in by_iteration.values()]
     comparable = len(set().union(*tried)) < sum(map(len, tried))  # some task was tried in two iterations
     rates = refinement_rates(current)
+    scores = scores or Scores(accuracy={})
     return IterationMetrics(
         iteration=iteration,
         tasks=len({t.task_id for t in current}),
@@ -121,9 +122,9 @@ def iteration_metrics(
         shortened=shortened,
         dropped=dropped,
         demonstrations=demonstrations,
-        accuracy=dict(scores.accuracy) if scores else {},
-        accuracy_by_label=dict(scores.accuracy_by_label) if scores else {},
-        vacuous=dict(scores.vacuous) if scores else {},
+        accuracy=scores.accuracy,
+        accuracy_by_label=scores.accuracy_by_label,
+        vacuous=scores.vacuous,
     )
 
 

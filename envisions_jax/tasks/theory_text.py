@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envisions_jax.tasks.theory_building import Sentences, X
 from envs.logic.language import HEADINGS, Atom, Declaration, Program, Rule
@@ -97,22 +97,21 @@ def tell(sentences: Sentences, query: Numbers, names: Names, rng: random.Random)
     facts = [names.statement(fact) for fact in sentences.facts]
     rules = [names.rule(rule, rng) for rule in sentences.rules]
     statement = names.statement(query)
-    program = gold_program(sentences, query, names)
+    program = _program(sentences, query, names)
     glosses = [*map(names.question, program.predicates), *facts, *rules, statement]
     return Told(" ".join([*facts, *rules]), statement, _with_glosses(str(program), glosses))
 
 
-def gold_program(sentences: Sentences, query: Numbers, names: Names) -> Program:
+def _program(sentences: Sentences, query: Numbers, names: Names) -> Program:
     """The theory and its query in the language of programs."""
     facts = tuple(map(names.atom, sentences.facts))
     rules = tuple(
         Rule(tuple(map(names.atom, rule.premises)), tuple(map(names.atom, rule.conclusions)))
         for rule in sentences.rules
     )
-    asked = names.atom(query)
-    everything = [*facts, *(atom for rule in rules for atom in (*rule.premises, *rule.conclusions)), asked]
-    declared = tuple(dict.fromkeys(Declaration(atom.predicate, len(atom.arguments)) for atom in everything))
-    return Program(declared, facts, rules, asked)
+    program = Program((), facts, rules, names.atom(query))
+    declared = dict.fromkeys(Declaration(atom.predicate, len(atom.arguments)) for atom in program.atoms)
+    return replace(program, predicates=tuple(declared))
 
 
 def short_form(program: str) -> str:

@@ -18,7 +18,7 @@ def test_every_side_gives_the_right_answers(
     folder = str(request.getfixturevalue("shared_data")) if has_data else "/no such folder"
     monkeypatch.setenv("ENVISIONS_SHARED_DATA", folder)
     programs = load_programs(12)
-    assert len({task.answer for task, _ in programs}) == (3 if has_data else 2)
+    assert {task.answer for task, _ in programs} == {"True", "False", "Unknown"}
     paths, modules = list(sys.path), set(sys.modules)
     with file_and_compile() as peer:
         for task, text in programs:
