@@ -4,6 +4,7 @@ An environment plays the part of `Env` in the paper (section 2, equation 1): it 
 says whether it gives the task's answer. Nothing here knows of models or devices.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
@@ -71,17 +72,21 @@ class Outcome:
 class Environment(Protocol):
     """Runs programs. A context manager: leaving it ends every process it started."""
 
+    @abstractmethod
     def execute(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Outcome]:
         """Yields one outcome per (task, program), in the given order; reads `programs` lazily."""
         ...
 
+    @abstractmethod
     def close(self) -> None: ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def checked_entry(entry: Any) -> tuple[Task, str]:

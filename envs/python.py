@@ -8,11 +8,10 @@ compares, and asks a second kind of worker, which never runs programs, where onl
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from envs.answers import Answer, decode_answer, quick_compare
-from envs.base import Outcome, OutcomeKind, Task, checked_entry
+from envs.base import Environment, Outcome, OutcomeKind, Task, checked_entry
 from envs.programs import extract_program
 from envs.sandbox import judge, program
 from envs.sandbox.messages import read_answer, said_by
@@ -24,7 +23,7 @@ _JUDGE_MEMORY_MB = 1024
 _LOOK_AHEAD_PER_WORKER = 8
 
 
-class PythonEnvironment:
+class PythonEnvironment(Environment):
     """Runs Python programs in `workers` sandboxed processes.
 
     time_limit_s: wall-clock seconds each program gets (at most 3600); one that the busy host hardly let run
@@ -85,14 +84,6 @@ class PythonEnvironment:
         self._pool.close()
         if self._judge is not None:
             self._judge.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _outcome(self, task: Task, message: dict[str, Any]) -> Outcome:
         """The parent's reading of what the zygote reports; `message["answer"]` was written by untrusted

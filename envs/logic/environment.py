@@ -13,10 +13,9 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
-from envs.base import VACUOUS, EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
+from envs.base import VACUOUS, Environment, EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
 from envs.logic import forward
 from envs.logic.language import LogicSyntaxError, Program, parse
 from envs.logic.theory import WORLDS, OutOfBudget, Theory, World, number
@@ -46,7 +45,7 @@ class _Job:
     error: str = ""
 
 
-class LogicEnvironment:
+class LogicEnvironment(Environment):
     """Runs logic programs for tasks that name their world, `meta={"world": "open" | "closed"}`.
 
     engine: "pyke" (in the sandbox) or "forward" (in this process; it has no use for workers, memory_limit_mb
@@ -110,14 +109,6 @@ class LogicEnvironment:
         self._is_closed = True
         if self._pool is not None:
             self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _run_forward(self, job: _Job) -> Outcome:
         if self._is_closed:

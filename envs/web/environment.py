@@ -14,10 +14,9 @@ import base64
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from envs.base import MOST_WORKERS, EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
+from envs.base import MOST_WORKERS, Environment, EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
 from envs.pool import Pool
 from envs.web.chromium import find_chromium
 from envs.web.episodes import Job, Observation
@@ -49,7 +48,7 @@ class WebPool(Pool):
             )
 
 
-class WebEnvironment:
+class WebEnvironment(Environment):
     """Runs web programs in `workers` processes, each with a browser of its own.
 
     time_limit_s: wall-clock seconds an episode gets (at most 3600).
@@ -153,14 +152,6 @@ class WebEnvironment:
     def close(self) -> None:
         self._pool.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _play(self, programs: Iterable[tuple[Task, str]], screenshots: bool) -> Iterator[Outcome]:
         jobs = (self._playing(*checked_entry(entry), screenshots) for entry in programs)
         for _, answer in self._run(jobs):
@@ -227,7 +218,7 @@ class WebEnvironment:
         return Outcome(kind, value, "\n".join(answer["effects"]), _told(notes), seconds, pictures)
 
 
-class WithScreenshots:
+class WithScreenshots(Environment):
     """A `WebEnvironment` whose outcomes have pictures. See `WebEnvironment.with_screenshots`."""
 
     def __init__(self, environment: WebEnvironment) -> None:
@@ -239,14 +230,6 @@ class WithScreenshots:
 
     def close(self) -> None:
         """Nothing: the browsers are the environment's."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
 
 def _name(job: Job) -> str:
