@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from envisions_jax.config_rules import ConfigError, validate
+from envisions_jax.config_reference import reference
+from envisions_jax.config_rules import ConfigError, refuse_unused, validate
 from envisions_jax.selection.rules import SelectionConfig
 from envisions_jax.tasks.theories import TheorySettings
 
@@ -191,27 +192,6 @@ UNESSENTIAL = frozenset(
     | {"checkpoint.export"}
 )
 
-# Where the released code differs from the paper. `compat="reference"` sets these, and takes the authors'
-# labels of MATH, faults included (`envisions_jax.tasks`).
-REFERENCE: dict[str, Any] = {
-    "selection.merge": "reference",
-    "selection.hold_back": True,
-    "selection.dedup": "global",
-    "selection.quote_question_iterations": 3,
-    "loop.self_reward": "generation_prompt",
-    "web.success": "above_0.8",
-    "web.observation": "html",
-}
-# What they do otherwise than for mathematics: positives need not quote their question, and the web has fewer.
-_REFERENCE_OF: dict[str, dict[str, Any]] = {
-    "web": {"selection.quote_question_iterations": 0, "selection.n1": 2},
-    "logic": {
-        "selection.quote_question_iterations": 0,
-        "logic.vacuous": "by_answer",
-        "logic.relations": "unknown",
-    },
-}
-
 
 def default_config() -> ConfigDict:
     """A fresh, mutable ConfigDict of all keys at their defaults, for `configs/*.py` to start from."""
@@ -222,8 +202,9 @@ def from_config_dict(config_dict: ConfigDict | Mapping[str, Any]) -> Config:
     """The validated `Config`. Raises `ConfigError` for an unknown key, a wrong type or what cannot work."""
     plain = config_dict.to_dict() if isinstance(config_dict, ConfigDict) else dict(config_dict)
     config = _typed(Config, plain, "")
+    refuse_unused(flatten(config), flatten(Config()))
     if config.compat == "reference":
-        preset = REFERENCE | _REFERENCE_OF.get(config.env.name, {})
+        preset = reference(config.env.name)
         _check_reference(flatten(config), preset)
         config = with_values(config, preset)
     validate(flatten(config))

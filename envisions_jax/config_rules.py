@@ -70,6 +70,15 @@ def validate(flat: Mapping[str, Any]) -> None:
     _require(good, flat, "loop.refine", "without refinement there is no L2: set selection.l2=False too")
 
 
+def refuse_unused(flat: Mapping[str, Any], default: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a setting of another domain, which would change nothing."""
+    name = flat["env.name"]
+    unused = {"web", "logic"} - {name} | ({"theories"} if name != "logic" else set())
+    for key, value in flat.items():
+        if key.partition(".")[0] in unused:
+            _require(value == default[key], flat, key, f"has no effect with env.name={name!r}; leave it out")
+
+
 def _validate_shots(flat: Mapping[str, Any]) -> None:
     """No more demonstrations than there are, and gold programs where a cold start needs them."""
     of_logic, of_math = len(LOGIC_DEMONSTRATIONS), len(MATH_DEMONSTRATIONS)

@@ -8,7 +8,6 @@ from types import ModuleType
 import pytest
 
 from envisions_jax.config import (
-    REFERENCE,
     UNESSENTIAL,
     Config,
     check_key,
@@ -17,6 +16,7 @@ from envisions_jax.config import (
     from_config_dict,
     with_values,
 )
+from envisions_jax.config_reference import REFERENCE
 from envisions_jax.config_rules import ConfigError
 
 CONFIGS = sorted(
@@ -141,6 +141,9 @@ BAD = [
     ("theories.kinds", (), "give some of AttNoneg"),
     ("theories.world", "flat", "choose one of 'open', 'closed'"),
     ("logic.engine", "prolog", "choose one of 'pyke', 'forward'"),
+    ("web.turns", 3, "no effect with env.name='python'"),
+    ("logic.engine", "forward", "no effect with env.name='python'"),
+    ("theories.world", "closed", "no effect with env.name='python'"),
     ("loop.cold_start", "zero_shot", "choose one of 'few_shot', 'demonstrations'"),
     ("loop.cold_start_examples", 0, "at least 1"),
     ("loop.cold_start_epochs", 0, "at least 1"),
@@ -166,6 +169,8 @@ BAD_ON_THE_WEB = [
     ("web.turns", 0, "from 1 to 20"),
     ("web.turns", 21, "from 1 to 20"),
     ("loop.cold_start", "demonstrations", "no programs of pages can be generated"),
+    ("theories.depths", (1,), "no effect with env.name='web'"),
+    ("logic.vacuous", "by_answer", "no effect with env.name='web'"),
 ]
 LOGIC = {
     "env.name": "logic",
@@ -186,6 +191,7 @@ BAD_IN_LOGIC = [
     ("tasks.test_size", 0, "how many to make"),
     ("prompt.shots", 2, "there is 1 demonstration"),
     ("prompt.style", "pal", "does not go with env.name='logic'; choose logic or logic_short"),
+    ("web.turns", 2, "no effect with env.name='logic'"),
 ]
 
 

@@ -27,7 +27,7 @@ from tests.trajectories import candidate
 # The tests' type checker looks at a random element of each sequence, also while hypothesis builds examples.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 
-# The selection part of `config.REFERENCE`: the released code's rules.
+# The selection part of `config_reference`: the released code's rules.
 REFERENCE = SelectionConfig(merge="reference", hold_back=True, dedup="global", quote_question_iterations=3)
 
 OUTCOMES = ["correct", "wrong", "error", "timeout", "invalid", "infrastructure"]

@@ -1,4 +1,4 @@
-"""The settings of the selection: the paper's rules, the released code's (`config.REFERENCE`), ablations."""
+"""The settings of the selection: the paper's rules, the released code's (`config_reference`), ablations."""
 
 from dataclasses import dataclass
 from typing import Literal
