@@ -20,7 +20,7 @@ from playwright.sync_api import FloatRect, Playwright
 
 from envs.web.chromium import ARGUMENTS
 from envs.web.episodes import Observation
-from envs.web.language import KEYS, Action
+from envs.web.language import COPYING, KEYS, Action
 from envs.web.pages import Pages
 from envs.web.tab import Tab
 
@@ -30,6 +30,7 @@ _TYPED_AT_ONCE = 200  # characters between two looks at the clock
 # What Playwright says of a call that met a page on its way to another.
 _SIGNS_OF_LEAVING = (
     *("context was destroyed", "Cannot find context", "frame was detached", "envisions is not defined"),
+    "target navigated",
 )
 
 
@@ -83,6 +84,7 @@ class Browser:
         self._shows_utterance = shows_utterance
         self._name, self._used = "", 0  # the page that is loaded ("": none that may be used), episodes since
         self._waiting: list[list[Any]] = []  # calls of page.js that go with the next question
+        self._has_copied = False  # into the clipboard, since it was cleared
         try:
             self._browser = playwright.chromium.launch(
                 executable_path=executable, args=list(ARGUMENTS), timeout=60_000, chromium_sandbox=False
@@ -118,6 +120,9 @@ class Browser:
                 self._tab.load(path, afresh=not was_usable)
                 self._name, self._used = page, 0
             self._used += 1
+            if self._has_copied:
+                self._tab.clear_clipboard()
+                self._has_copied = False
             self._tab.park()
             self._waiting = [["reset", seed, self._mode, self._tab.path]]
         return Episode(page, seed, time.monotonic() + time_limit_s)
@@ -181,6 +186,7 @@ class Browser:
                 self._tab.page.keyboard.type(action.argument[start : start + _TYPED_AT_ONCE])
             return self._keyed(episode, f"typed {len(action.argument)} characters")
         key = KEYS[action.argument.lower()]
+        self._has_copied |= key in COPYING
         self._tab.page.keyboard.press(key)
         return ("pressed", "") if key == "Tab" else self._keyed(episode, "pressed")
 

@@ -39,6 +39,7 @@ KEYS: Mapping[str, str] = MappingProxyType(
     | {f"arrow{side}": f"Arrow{side.capitalize()}" for side in ("left", "right", "up", "down")}
     | {f"{control}+{key}": f"Control+{key}" for control in ("command", "control", "ctrl") for key in "acvx"}
 )
+COPYING = ("Control+c", "Control+x")  # those that write to the clipboard
 
 MOST_TEXT = 20_000  # characters of a program
 MOST_ARGUMENT = 2_000  # characters of one argument: a browser types about 800 a second

@@ -36,7 +36,7 @@
     window.onbeforeunload = null;
     if (window.jQuery) {
       jQuery.fx.off = true;
-      if (jQuery.datepicker && jQuery.datepicker._curInst) jQuery.datepicker._hideDatepicker();
+      forgetWidgets();
     }
     if (core.EP_TIMER !== null) core.endEpisode(0, false, "reset");
     forgetFocus();
@@ -48,6 +48,15 @@
     Math.seedrandom(seed);
     core.startEpisodeReal();
     window.scrollTo(0, 0);
+  }
+
+  // What jQuery UI keeps of a calendar that was open and of a spinner that was turned.
+  function forgetWidgets() {
+    if (jQuery.datepicker) {
+      if (jQuery.datepicker._curInst) jQuery.datepicker._hideDatepicker();
+      jQuery.datepicker.dpDiv.empty().removeAttr("style");
+    }
+    jQuery(".ui-spinner-input").removeAttr("aria-valuenow");
   }
 
   // No element has the focus afterwards, and Tab starts at the top of the page again.
@@ -169,12 +178,11 @@
 
   // How many elements an XPath finds, and the place of the first; they are kept for `place` and `select`.
   // Attributes and texts stand for their element. {error} if the engine cannot make a set of nodes of it.
-  // Where the utterance is not part of what was shown of the page, it is not there for an XPath either.
+  // What is not part of what was shown of the page is not there for an XPath either: MiniWoB++'s furniture,
+  // which tells of earlier episodes, and the utterance unless `hasUtterance`.
   function locate(xpath, hasUtterance) {
     found = [];
-    const utterance = hasUtterance ? null : document.getElementById("query");
-    const mark = document.createComment("");
-    if (utterance) utterance.replaceWith(mark);
+    const putBack = takeAway([...FURNITURE].filter((id) => id !== "query" || !hasUtterance));
     try {
       const kind = XPathResult.ORDERED_NODE_SNAPSHOT_TYPE;
       const nodes = document.evaluate(xpath, document, null, kind, null);
@@ -186,9 +194,20 @@
     } catch (error) {
       return { error: tidy(String(error.message)).replace(/^Failed to execute '\w+' on '\w+': /, "") };
     } finally {
-      if (utterance) mark.replaceWith(utterance);
+      putBack();
     }
     return { count: found.length, first: found.length > 0 ? place(0) : null };
+  }
+
+  // Takes the elements of these ids out of the page; returns what puts them back.
+  function takeAway(ids) {
+    const taken = ids.map((id) => document.getElementById(id)).filter((element) => element !== null);
+    const marks = taken.map((element) => {
+      const mark = document.createComment("");
+      element.replaceWith(mark);
+      return mark;
+    });
+    return () => marks.forEach((mark, i) => mark.replaceWith(taken[i]));
   }
 
   // Where to point the mouse to hit the found element number `index`, scrolled into view.

@@ -58,11 +58,18 @@ class Tab:
         self._is_loading = False
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; two thirds of the time of Playwright's own `evaluate`."""
-        answer = self._devtools.send("Runtime.evaluate", {"expression": expression, "returnByValue": True})
+        """The value of a JavaScript expression, of a promise what it comes to; two thirds of the time of
+        Playwright's own `evaluate`.
+        """
+        asked = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        answer = self._devtools.send("Runtime.evaluate", asked)
         if "exceptionDetails" in answer:
             raise PlaywrightError(answer["exceptionDetails"]["exception"].get("description", "no Error"))
         return answer["result"].get("value")
+
+    def clear_clipboard(self) -> None:
+        """Leaves nothing to paste: all tabs of a browser share a clipboard, so it outlives them."""
+        self.evaluate("navigator.clipboard.writeText('')")
 
     def park(self) -> None:
         """Takes the mouse away from the page, and forgets what the page did until now."""

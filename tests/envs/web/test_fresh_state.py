@@ -1,0 +1,87 @@
+"""What an episode leaves behind: nothing that another could find, though its page is not loaded anew."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Playwright, sync_playwright
+
+from envs.web.chromium import find_chromium
+from envs.web.environment import WebEnvironment
+from envs.web.episodes import Job
+from envs.web.language import KEYS
+from envs.web.pages import PAPER_TASKS, Pages
+from envs.web.server import Server
+from envs.web.settings import WebSettings
+
+pytestmark = pytest.mark.browser
+_TAGS = ("input", "button", "select", "option", "textarea", "a", "h3", "span", "li", "label", "div", "circle")
+_TEXTS = ("7", "ab c", "10/10/2016", "0720PM", "<b>")
+_PASTE = """agent.click_xpath("//*[@id='answer-input']")
+agent.press("control+v")
+agent.click_xpath("//*[@id='subbtn']")"""
+_COPY = """agent.click_xpath("//textarea")
+agent.press("control+a")
+agent.press("control+c")
+"""
+
+
+def random_program(rng: random.Random) -> str:
+    """A few actions on whatever is there."""
+    return "\n".join(_random_action(rng) for _ in range(rng.randint(2, 7)))
+
+
+def _random_action(rng: random.Random) -> str:
+    any_of_a_tag = f"(//{rng.choice(_TAGS)})[{rng.randint(1, 6)}]"
+    anything = f"(//*[@id='area']//*)[{rng.randint(1, 25)}]"
+    beside = f"(//body/*[not(@id='wrap')]//*)[{rng.randint(1, 30)}]"
+    xpath = rng.choices((any_of_a_tag, anything, beside), (5, 4, 1))[0]
+    actions = (
+        f'agent.click_xpath("{xpath}")',
+        f'agent.click_option("(//option)[{rng.randint(1, 8)}]")',
+        f'agent.movemouse("{xpath}")',
+        f"agent.type({rng.choice(_TEXTS)!r})",
+        f"agent.press({rng.choice(sorted(KEYS))!r})",
+    )
+    return rng.choices(actions, (55, 7, 8, 15, 15))[0]
+
+
+@contextmanager
+def server(playwright: Playwright, reload_after: int) -> Iterator[Server]:
+    pages = str(Pages().folder)
+    settings = WebSettings(find_chromium(), pages, time_limit_s=30, reload_after=reload_after)
+    serving = Server(settings, playwright)
+    try:
+        yield serving
+    finally:
+        serving.stop()
+
+
+def test_an_episode_on_a_used_page_is_as_on_a_new_one() -> None:
+    """Random programs, their effects, rewards and what they leave to see: always loaded anew, and never."""
+    jobs = []
+    for page in PAPER_TASKS:
+        for number in range(3):
+            rng = random.Random(f"{page}{number}")
+            seed = rng.randint(0, 3)
+            jobs.append(Job(page, seed, program=random_program(rng), observe=True))
+    with sync_playwright() as playwright, server(playwright, 1) as new, server(playwright, 10**6) as used:
+        for job in jobs:
+            answers = [vars(one.run(job)) | {"seconds": 0.0} for one in (new, used)]
+            assert answers[0] == answers[1], f"{job.page}/{job.seed}\n{job.program}"
+
+
+def test_nothing_copied_is_there_to_paste_in_the_next_episode(web: WebEnvironment) -> None:
+    task = web.task("copy-paste", 1)
+    copied, pasted = web.execute([(task, _COPY + _PASTE), (task, _PASTE)])
+    assert copied.kind == "correct"
+    assert pasted.kind == "wrong" and pasted.value == -1
+
+
+def test_an_xpath_finds_nothing_of_what_tells_of_other_episodes(web: WebEnvironment) -> None:
+    task = web.task("click-test", 1)
+    furniture = ("reward-display", "sync-task-cover", "click-canvas", "query")
+    programs = [f"agent.click_xpath(\"//*[@id='{name}']\")" for name in furniture]
+    for outcome in web.execute([(task, program) for program in programs]):
+        assert "nothing on the page matches" in outcome.error
