@@ -4,10 +4,11 @@ COMMAND: python -m envisions_jax.main --config=configs/web.py --workdir=runs/web
              --config.model.path=/models/Llama-2-7b-chat-hf
 EXPECT:  the paper's 7B row after 5 iterations: 85.38 % on its own copies of the pages, which differ from the
          wheel's on 25 tasks (not reproduced here: it needs accelerators)
-         :cpu, seed 0: 52.1 % one-shot; 67.7, 79.2, 89.6 % zero-shot after iterations 1 to 3,
-         the control (selection.filter="none") 31.2, 19.8, 16.7 %
+         :cpu, seeds 0, 1, 2: 52.1 % one-shot; zero-shot after iterations 1 to 3
+         67.7, 79.2, 89.6; 58.3, 76.0, 81.2; 64.6, 87.5, 84.4 %; the control (selection.filter="none")
+         31.2, 19.8, 16.7; 47.9, 24.0, 19.8; 42.7, 28.1, 36.5 %
 COST:    11,000 explorations an iteration, and after the first as many refinements: not measured yet
-         :cpu: 21 minutes on 2 CPU cores for the control, 73 for the run with much else beside it; 8.2 GiB
+         :cpu: 17 minutes on 2 CPU cores with little beside it (22, 73 with more); 8.2 GiB
 
 Needs a Chromium (`make chromium`) and the extra `web`. Every iteration has 50 new seeds of each page, and
 30 others are tested on. `:cpu` teaches the small default model eight easy pages, `:tiny` two of them.
