@@ -34,6 +34,7 @@ _NOT_NEGATIVE = (
 )
 _STYLES = {"web": ("web",), "logic": ("logic", "logic_short"), "python": ("expression", "function", "pal")}
 _DOMAINS = {"python": "math", "logic": "logic"}  # of the data sets that an environment can judge
+_READ_BY = {"web": "web", "logic": "logic", "theories": "logic"}  # sections of one env.name alone
 _MOST_TURNS = 20  # of an episode, which is played from its beginning for each look
 _POSITIVE = ("sampler.temperature", "train.learning_rate", "train.clip_norm")
 
@@ -73,10 +74,10 @@ def validate(flat: Mapping[str, Any]) -> None:
 def refuse_unused(flat: Mapping[str, Any], default: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a setting of another domain, which would change nothing."""
     name = flat["env.name"]
-    unused = {"web", "logic"} - {name} | ({"theories"} if name != "logic" else set())
     for key, value in flat.items():
-        if key.partition(".")[0] in unused:
-            _require(value == default[key], flat, key, f"has no effect with env.name={name!r}; leave it out")
+        is_used = _READ_BY.get(key.partition(".")[0], name) == name
+        why = f"has no effect with env.name={name!r}; leave it out"
+        _require(is_used or value == default[key], flat, key, why)
 
 
 def _validate_shots(flat: Mapping[str, Any]) -> None:

@@ -29,8 +29,8 @@ _UNCOVERED = "#sync-task-cover { display: none !important; }"
 _TYPED_AT_ONCE = 200  # characters between two looks at the clock
 # What Playwright says of a call that met a page on its way to another.
 _SIGNS_OF_LEAVING = (
-    *("context was destroyed", "Cannot find context", "frame was detached", "envisions is not defined"),
-    "target navigated",
+    *("context was destroyed", "Cannot find context", "frame was detached", "target navigated"),
+    "envisions is not defined",
 )
 
 
