@@ -19,6 +19,7 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import FloatRect, Playwright
 
 from envs.web.chromium import ARGUMENTS
+from envs.web.devtools import free_port
 from envs.web.episodes import Observation
 from envs.web.language import COPYING, KEYS, Action
 from envs.web.pages import Pages
@@ -67,6 +68,7 @@ class Browser:
     reload_after: episodes after which a page is loaded anew.
     shows_utterance: whether the utterance is part of what programs have seen of a page, and so of what an
         XPath may find.
+    has_own_network: whether nobody but this worker reaches a port of this machine (see devtools.py).
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Browser:
         mode: str = "train",
         reload_after: int = 200,
         shows_utterance: bool = False,
+        has_own_network: bool = False,
     ) -> None:
         self._pages = pages
         self._mode, self._reload_after = mode, reload_after
@@ -85,11 +88,13 @@ class Browser:
         self._name, self._used = "", 0  # the page that is loaded ("": none that may be used), episodes since
         self._waiting: list[list[Any]] = []  # calls of page.js that go with the next question
         self._has_copied = False  # into the clipboard, since it was cleared
+        port = free_port() if has_own_network else None
+        arguments = [*ARGUMENTS, f"--remote-debugging-port={port}"] if port else [*ARGUMENTS]
         try:
             self._browser = playwright.chromium.launch(
-                executable_path=executable, args=list(ARGUMENTS), timeout=60_000, chromium_sandbox=False
+                executable_path=executable, args=arguments, timeout=60_000, chromium_sandbox=False
             )
-            self._tab = Tab(self._browser, pages.folder)
+            self._tab = Tab(self._browser, pages.folder, port)
         except PlaywrightError as error:
             raise BrowserLost(f"Chromium does not start: {_first_line(error)}") from error
 
@@ -183,7 +188,7 @@ class Browser:
         if action.kind == "type":
             for start in range(0, len(action.argument), _TYPED_AT_ONCE):
                 self._check_time(episode)
-                self._tab.page.keyboard.type(action.argument[start : start + _TYPED_AT_ONCE])
+                self._tab.hands.type(action.argument[start : start + _TYPED_AT_ONCE])
             return self._keyed(episode, f"typed {len(action.argument)} characters")
         key = KEYS[action.argument.lower()]
         self._has_copied |= key in COPYING
@@ -232,9 +237,9 @@ class Browser:
             return "nothing", f"{what} is no option of a list"
         covering = f"{place['covering']} covers {what}" if place["covering"] else ""
         if action.kind == "movemouse":
-            self._tab.page.mouse.move(place["x"], place["y"])
+            self._tab.hands.move(place["x"], place["y"])
             return f"moved to {what}", covering
-        self._tab.page.mouse.click(place["x"], place["y"])
+        self._tab.hands.click(place["x"], place["y"])
         return f"clicked {what}", covering
 
     # --- The page and what it does ---------------------------------------------------------------
@@ -264,9 +269,7 @@ class Browser:
 
     def _notice(self, episode: Episode) -> None:
         """Sees what the page did beside itself since the last look."""
-        self._tab.close_windows()
-        episode.notes += self._tab.notes
-        self._tab.notes.clear()
+        episode.notes += self._tab.notice()
         if self._tab.page.is_closed():
             raise EpisodeOver("the page closed itself")
         if self._tab.left_for:  # it may take a moment until it is gone

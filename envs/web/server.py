@@ -24,10 +24,10 @@ _GRACE_S = 5.0  # beyond an episode's own limit, for calls that cannot look at t
 _START_LIMIT_S = 90.0
 
 
-def serve(settings: WebSettings, jobs: int, answers: int) -> int:
+def serve(settings: WebSettings, jobs: int, answers: int, *, has_own_network: bool) -> int:
     """Answers jobs until there are no more; the exit status."""
     with sync_playwright() as playwright:
-        server = Server(settings, playwright)
+        server = Server(settings, playwright, has_own_network=has_own_network)
         server.start()
         frames.write(answers, {"ready": True})
         while (message := frames.read(jobs)) is not None:
@@ -40,8 +40,9 @@ def serve(settings: WebSettings, jobs: int, answers: int) -> int:
 class Server:
     """Runs jobs in a browser that it starts, replaces and ends."""
 
-    def __init__(self, settings: WebSettings, playwright: Playwright) -> None:
+    def __init__(self, settings: WebSettings, playwright: Playwright, *, has_own_network: bool) -> None:
         self._settings, self._playwright = settings, playwright
+        self._has_own_network = has_own_network
         self._pages = Pages(settings.pages)
         self._watchdog = Watchdog()
         self._browser: Browser | None = None
@@ -61,6 +62,7 @@ class Server:
                         mode=self._settings.mode,
                         reload_after=self._settings.reload_after,
                         shows_utterance=self._settings.shows_utterance,
+                        has_own_network=self._has_own_network,
                     )
             except BrowserLost as error:
                 print(f"web worker: {error}", file=sys.stderr)

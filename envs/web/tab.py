@@ -8,6 +8,8 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import BrowserContext, Dialog, Page, Request, Route
 from playwright.sync_api import Error as PlaywrightError
 
+from envs.web.devtools import ByPlaywright, Direct, Hands
+
 # Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it.
 VIEWPORT = (330, 310)
 PARKED = (310, 290)
@@ -28,39 +30,43 @@ _MOST_LOADS = 50
 class Tab:
     """One tab at a time of `chromium`, which may request nothing outside of `folder`.
 
-    page: Playwright's own, for keyboard, mouse and screenshots.
+    port: of Chromium's DevTools, if it has one: how a tab is then asked and touched is told in devtools.py.
+    page: Playwright's own, for single keys and screenshots.
+    hands: ask and touch the page.
     path: of the page that is loaded, as the page itself tells it.
     left_for: where the page is on its way to, "" for nowhere.
-    notes: what the page did that no page should, and what became of it.
     refused_requests: how many so far.
 
     All methods raise Playwright's Error, also for a browser that is gone.
     """
 
-    def __init__(self, chromium: Chromium, folder: Path) -> None:
+    def __init__(self, chromium: Chromium, folder: Path, port: int | None = None) -> None:
         self.path = self.left_for = ""
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self.refused_requests = 0
         self._is_loading, self._loads = True, 0
         self._windows: list[Page] = []  # that the page opened
+        self._port = port
         self._context = self._open_context(chromium, folder)
         self._open()
 
     def load(self, path: Path, *, afresh: bool) -> None:
         """Loads a page. `afresh`: in a new tab, because the old one may be of no use any more."""
         if afresh or self.page.is_closed() or self._loads >= _MOST_LOADS:
+            self.hands.let_go()
             self.page.close()
             self._open()
         self._is_loading, self._loads = True, self._loads + 1
         self.page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
         self.page.request_gc()  # of the page before: left to itself, Chromium keeps a dozen of them
         self.path = self.evaluate("location.pathname")
+        self.hands.heed()
         self._is_loading = False
 
     def evaluate(self, expression: str, *, is_promise: bool = False) -> Any:
         """The value of a JavaScript expression; two thirds of the time of Playwright's own `evaluate`."""
         asked = {"expression": expression, "returnByValue": True, "awaitPromise": is_promise}
-        answer = self._devtools.send("Runtime.evaluate", asked)
+        answer = self.hands.call("Runtime.evaluate", asked)
         if "exceptionDetails" in answer:
             raise PlaywrightError(answer["exceptionDetails"]["exception"].get("description", "no Error"))
         return answer["result"].get("value")
@@ -71,15 +77,19 @@ class Tab:
 
     def park(self) -> None:
         """Takes the mouse away from the page, and forgets what the page did until now."""
-        self._devtools.send("Input.dispatchMouseEvent", _PARK)
-        self.notes.clear()
+        self.hands.call("Input.dispatchMouseEvent", _PARK)
+        self.hands.heed()
+        self._notes.clear()
         self.left_for = ""
 
-    def close_windows(self) -> None:
-        """Closes what the page opened beside itself."""
+    def notice(self) -> list[str]:
+        """What the page did beside itself since it was last asked; windows it opened are closed."""
+        self.hands.heed()
         for window in self._windows:
             window.close()
         self._windows.clear()
+        notes, self._notes = self._notes, []
+        return notes
 
     def _open_context(self, chromium: Chromium, folder: Path) -> BrowserContext:
         width, height = VIEWPORT
@@ -100,20 +110,21 @@ class Tab:
 
     def _open(self) -> None:
         self.page = page = self._context.new_page()
-        self._devtools = self._context.new_cdp_session(page)
+        session = self._context.new_cdp_session(page)
+        self.hands: Hands = Direct(session, self._port) if self._port else ByPlaywright(page, session)
         self._loads = 0
         page.on("dialog", self._dismiss)
         page.on("popup", self._note_window)
         page.on("request", self._note_request)
-        page.on("download", lambda download: self.notes.append("the page offered a download: refused"))
+        page.on("download", lambda download: self._notes.append("the page offered a download: refused"))
 
     def _refuse(self, route: Route) -> None:
         self.refused_requests += 1
-        self.notes.append(f"a request was refused: {route.request.url[:200]}")
+        self._notes.append(f"a request was refused: {route.request.url[:200]}")
         route.abort()
 
     def _dismiss(self, dialog: Dialog) -> None:
-        self.notes.append(f"the page showed a dialog, which was dismissed: {dialog.message[:200]}")
+        self._notes.append(f"the page showed a dialog, which was dismissed: {dialog.message[:200]}")
         dialog.dismiss()
 
     def _note_request(self, request: Request) -> None:
@@ -121,5 +132,5 @@ class Tab:
             self.left_for = request.url
 
     def _note_window(self, window: Page) -> None:
-        self.notes.append("the page opened a window, which was closed")
+        self._notes.append("the page opened a window, which was closed")
         self._windows.append(window)

@@ -6,6 +6,9 @@ and whatever the browser started ends with its worker.
 
 import os
 import signal
+import socket
+import struct
+from fcntl import ioctl
 from functools import partial
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -17,6 +20,7 @@ from envs.web.server import serve
 from envs.web.settings import WebSettings
 from envs.web.watchdog import kill_browsers
 
+_SIOCSIFFLAGS, _IFF_UP, _INTERFACE = 0x8914, 1, "16sh22x"  # linux/sockios.h, linux/if.h: an ifreq with flags
 _SEPARATE = linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWPID | linux.CLONE_NEWIPC
 
 
@@ -41,7 +45,7 @@ def main(arguments: list[str]) -> int:
             if not shared:
                 _mount_own(scratch)
             frames.write(answers, {"shared": shared})
-            _reap_until_end(settings, jobs, answers)
+            _reap_until_end(settings, jobs, answers, has_own_network=not shared)
         os.close(jobs)
         os.close(answers)
         status = watch(parent_handle, child)
@@ -50,12 +54,12 @@ def main(arguments: list[str]) -> int:
         return status
 
 
-def _reap_until_end(settings: WebSettings, jobs: int, answers: int) -> None:
+def _reap_until_end(settings: WebSettings, jobs: int, answers: int, *, has_own_network: bool) -> None:
     """Serves in a child, and buries what is left of dead browsers meanwhile: this is their first process."""
     server = os.fork()
     if server == 0:
         linux.die_with_parent()
-        os._exit(serve(settings, jobs, answers))
+        os._exit(serve(settings, jobs, answers, has_own_network=has_own_network))
     os.close(jobs)
     os.close(answers)
     while True:
@@ -70,13 +74,21 @@ def _isolate() -> str:
     reason = try_in_child(_try_isolation)
     if not reason:
         namespaces.enter_namespaces(_SEPARATE)
+        _start_loopback()
     return reason
 
 
 def _try_isolation() -> None:
     namespaces.enter_namespaces(_SEPARATE)
+    _start_loopback()
     if reason := try_in_child(partial(_mount_own, gettempdir())):
         raise OSError(reason)
+
+
+def _start_loopback() -> None:
+    """Brings up the interface `lo`, which a new network has, but down. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        ioctl(any_socket, _SIOCSIFFLAGS, struct.pack(_INTERFACE, b"lo", _IFF_UP))
 
 
 def _mount_own(scratch: str) -> None:

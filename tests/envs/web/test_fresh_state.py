@@ -48,10 +48,10 @@ def _random_action(rng: random.Random) -> str:
 
 
 @contextmanager
-def server(playwright: Playwright, reload_after: int) -> Iterator[Server]:
+def server(playwright: Playwright, reload_after: int, has_own_network: bool) -> Iterator[Server]:
     pages = str(Pages().folder)
     settings = WebSettings(find_chromium(), pages, time_limit_s=30, reload_after=reload_after)
-    serving = Server(settings, playwright)
+    serving = Server(settings, playwright, has_own_network=has_own_network)
     try:
         yield serving
     finally:
@@ -59,14 +59,21 @@ def server(playwright: Playwright, reload_after: int) -> Iterator[Server]:
 
 
 def test_an_episode_on_a_used_page_is_as_on_a_new_one() -> None:
-    """Random programs, their effects, rewards and what they leave to see: always loaded anew, and never."""
+    """Random programs, their effects, rewards and what they leave to see: always loaded anew, and never.
+
+    The first by Playwright alone, as where the host gives a worker no network of its own.
+    """
     jobs = []
     for page in PAPER_TASKS:
         for number in range(3):
             rng = random.Random(f"{page}{number}")
             seed = rng.randint(0, 3)
             jobs.append(Job(page, seed, program=random_program(rng), observe=True))
-    with sync_playwright() as playwright, server(playwright, 1) as new, server(playwright, 10**6) as used:
+    with (
+        sync_playwright() as playwright,
+        server(playwright, 1, False) as new,
+        server(playwright, 10**6, True) as used,
+    ):
         for job in jobs:
             answers = [vars(one.run(job)) | {"seconds": 0.0} for one in (new, used)]
             assert answers[0] == answers[1], f"{job.page}/{job.seed}\n{job.program}"
