@@ -63,6 +63,7 @@ def _shrink(config: ConfigDict) -> None:
     config.tasks.train = ("theories",)
     config.tasks.test = ("theories",)
     config.tasks.train_size = 96
+    config.tasks.fresh = True
     config.tasks.test_size = 180
     config.theories.sentences = (3, 6)
     config.theories.depths = (0, 1, 2)
@@ -82,7 +83,7 @@ def _shrink(config: ConfigDict) -> None:
     config.eval.shard_tasks = 180
     config.selection.n1 = 1
     config.selection.n2 = 1
-    config.train.learning_rate = 3e-4
+    config.train.learning_rate = 2e-4
     config.train.batch_size = 8
     config.train.epochs = 2
     config.train.max_length = 512

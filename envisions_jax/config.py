@@ -44,6 +44,9 @@ class TasksConfig:
     # iteration and 30 to test on at most, which is also what 0 means.
     train_size: int = 0
     test_size: int = 0
+    # Generated sets: `train_size` new problems in every iteration, as on the web, and not the same ones. A
+    # small model that is trained on the same problems again and again knows them by heart.
+    fresh: bool = False
     seed: int = 0  # of the generator and of sub-sampling; not the seed of the run
     difficulty: Literal["easy", "hard"] = "easy"  # generator only
     steps: tuple[float, ...] = (0.4, 0.4, 0.2)  # share of problems with 1, 2, 3, (4) steps (generator only)

@@ -110,6 +110,10 @@ def _validate_tasks(flat: Mapping[str, Any]) -> None:
         _require(len(set(names)) == len(names), flat, f"tasks.{split}", "names a data set twice")
         sized = flat[f"tasks.{split}_size"] > 0 or not {n.partition(":")[0] for n in names} & set(MADE)
         _require(sized, flat, f"tasks.{split}_size", "the task generator needs to know how many to make")
+    made = {name.partition(":")[0] for name in flat["tasks.train"]} <= set(MADE)
+    made = made and not any("[" in name for name in flat["tasks.train"])
+    why = f"only generated problems are as many as are asked for; name {' or '.join(MADE)}, without a slice"
+    _require(made or not flat["tasks.fresh"], flat, "tasks.fresh", why)
     steps = flat["tasks.steps"]
     good = 1 <= len(steps) <= 4 and all(0 <= share < float("inf") for share in steps) and sum(steps) > 0
     _require(good, flat, "tasks.steps", "give 1 to 4 shares, not negative, not all zero")
@@ -136,6 +140,9 @@ def _validate_pages(flat: Mapping[str, Any]) -> None:
         f"the seeds of iteration {most} are those of the tests: at most {most}",
     )
     _require(not flat["tasks.path"], flat, "tasks.path", "the web's tasks are pages, not files")
+    _require(
+        not flat["tasks.fresh"], flat, "tasks.fresh", "the web's seeds are new in every iteration anyway"
+    )
     _require(flat["web.most_tokens"] >= 50, flat, "web.most_tokens", "must be at least 50")
     _require(1 <= flat["web.turns"] <= _MOST_TURNS, flat, "web.turns", f"must be from 1 to {_MOST_TURNS}")
 

@@ -12,7 +12,7 @@ from envisions_jax.prompts import Prompts
 from envisions_jax.stages.turns import Interaction
 from envisions_jax.task_sets import GivenTasks
 from envisions_jax.tokenizer import Tokenizer
-from envisions_jax.train_tasks import SameTasks, TrainTasks, WebPages, WebTasks
+from envisions_jax.train_tasks import TrainTasks, WebPages, WebTasks
 from envs import Task
 from envs.web.environment import WebEnvironment
 from envs.web.pages import SEEDS_PER_ITERATION, pages_of
@@ -55,7 +55,7 @@ def open_domain(config: Config, given: GivenTasks, tokenizer: Tokenizer) -> Iter
             test_environment=environment,
             interaction=Interaction(),
             prompts=Prompts(config.prompt.style),
-            train_tasks=SameTasks(given.train),
+            train_tasks=given.train,
             test_sets=given.tests,
             demonstrations=[(task, gold_program(task, config.prompt.style)) for task in given.gold],
         )

@@ -12,6 +12,7 @@ from envisions_jax import tasks
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
+from envisions_jax.train_tasks import NewTasks, SameTasks, TrainTasks
 from envs import EnvironmentFailure, Task
 from envs.web.chromium import find_chromium
 from envs.web.pages import SEEDS_PER_ITERATION, TEST_SEEDS, Pages, pages_of
@@ -22,7 +23,7 @@ class GivenTasks:
     """What is known of a run's tasks before its model is loaded; nothing but `told` of the web's."""
 
     told: str  # how many there are, for the user
-    train: Sequence[Task] = ()
+    train: TrainTasks = field(default_factory=lambda: SameTasks(()))
     tests: Mapping[str, Sequence[Task]] = field(default_factory=dict)
     gold: Sequence[Task] = ()  # generated ones whose gold programs a cold start learns from
 
@@ -42,7 +43,12 @@ def given_tasks(config: Config, *, train: bool = True) -> GivenTasks:
     sets, tests = train_sets(config) if train else {}, test_tasks(config)
     check_sets(sets, tests)
     trained, count = [task for group in sets.values() for task in group], sum(map(len, tests.values()))
-    given = GivenTasks(f"{len(trained)} tasks to train on, {count} to test on", trained, tests)
+    chosen: TrainTasks = SameTasks(trained)
+    told = f"{len(trained)} tasks to train on"
+    if config.tasks.fresh:
+        chosen = NewTasks(list(sets.values()), config.loop.iterations)
+        told += f" ({len(chosen.explored(0))} new ones in each of {config.loop.iterations} iterations)"
+    given = GivenTasks(f"{told}, {count} to test on", chosen, tests)
     if not train or config.loop.cold_start != "demonstrations":
         return given
     gold = cold_start_tasks(config, trained, [task for group in tests.values() for task in group])
@@ -88,6 +94,10 @@ def load_set(config: Config, name: str, split: str) -> list[Task]:
     """One data set: the part its name asks for, "asdiv:all[:700]", or `split`. Raises RunError."""
     settings = config.tasks
     size = settings.train_size if split == "train" else settings.test_size
+    if (
+        split == "train" and settings.fresh
+    ):  # those of all iterations; a larger set starts with the smaller one
+        size *= config.loop.iterations
     options = _generator_options(config).get(name.partition(":")[0], {"compat": config.compat})
     path = None if name.partition(":")[0] in tasks.MADE else settings.path or None
     try:

@@ -1,4 +1,5 @@
-"""The tasks of a run by iteration: always the same ones (mathematics), or new ones each time (the web).
+"""The tasks of a run by iteration: always the same ones (the paper's), or new ones each time (the web's, and
+generated ones if asked for).
 
 The paper's web tasks are pages with a seed, and every iteration has seeds of its own; so what was explored
 before stays in the training set, but is not tried again.
@@ -44,6 +45,31 @@ class SameTasks:
 
     def known(self, iteration: int) -> Sequence[Task]:
         return self.tasks
+
+
+@dataclass(frozen=True)
+class NewTasks:
+    """Other tasks in every iteration: of each data set as many as there are for one.
+
+    sets: the tasks of all iterations, by data set.
+    """
+
+    sets: Sequence[Sequence[Task]]
+    iterations: int
+
+    def explored(self, iteration: int) -> Sequence[Task]:
+        return self._those_of(iteration, iteration + 1)
+
+    def known(self, iteration: int) -> Sequence[Task]:
+        return self._those_of(0, iteration + 1)
+
+    def _those_of(self, first: int, end: int) -> list[Task]:
+        sizes = (len(tasks) // self.iterations for tasks in self.sets)
+        return [
+            task
+            for tasks, size in zip(self.sets, sizes, strict=True)
+            for task in tasks[first * size : end * size]
+        ]
 
 
 class WebPages:

@@ -23,7 +23,8 @@ class Task:
     """One problem `x` with its checkable answer `y`.
 
     `context` is further text that belongs to the question; `meta` is whatever a data set wants to carry
-    along. Raises ValueError for an answer that is neither text nor number.
+    along. Raises ValueError for an answer that is neither text nor number, and for a `meta` that is no
+    mapping.
     """
 
     id: str
@@ -35,6 +36,8 @@ class Task:
     def __post_init__(self) -> None:
         if not isinstance(self.answer, (str, int, float)) or self.answer != self.answer:
             raise ValueError(f"task {self.id!r}: answer={self.answer!r} must be a text or a number")
+        if not isinstance(self.meta, Mapping):
+            raise ValueError(f"task {self.id!r}: meta={self.meta!r:.80} must be a mapping")
 
 
 MOST_WORKERS = 4096

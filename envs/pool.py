@@ -43,8 +43,9 @@ class _Job:
 class Pool:
     """`size` workers of one kind. Answers are the workers' messages, or {"status": "infrastructure"}.
 
-    A worker says {"ready": True} once, then one {"id": ticket, "status": ..., ...} for each job; what else it
-    says before it is ready goes to `_greeted`. The kinds of workers are subclasses.
+    A worker says {"ready": True} once, then one {"id": ticket, "status": ..., ...} for each job, or
+    {"failed": why} and ends; what else it says before it is ready goes to `_greeted`. The kinds of workers
+    are subclasses.
 
     launcher: the module whose `main` a worker runs, with `settings` as its orders.
     answer_limit_s: seconds after which a worker that owes an answer counts as hung.
@@ -57,6 +58,7 @@ class Pool:
         self._answers: dict[int, dict[str, Any]] = {}
         self._next = 0
         self._failed_starts = self._killed_starts = 0
+        self._why_failed = ""
         self._in_use = threading.Lock()
         self._workers: list[Worker] = []
         # Also when the pool is forgotten or the interpreter exits. Holds the list, not the pool.
@@ -185,6 +187,9 @@ class Pool:
         if "ready" in message:
             worker.is_ready = True
             self._failed_starts = self._killed_starts = 0
+            self._why_failed = ""
+        elif "failed" in message:
+            self._why_failed = message["failed"]
         elif "id" not in message:
             self._greeted(message)
         else:
@@ -233,12 +238,19 @@ class Pool:
         status = worker.process.returncode
         was_killed = status in (-9, 137)  # its first process, or one below it
         hint = _KILLED if was_killed else ""
-        _LOG.warning("a worker %s (exit status %s%s) and is replaced", what, status, hint)
+        said = self._why_failed or f"exit status {status}{hint}"
+        _LOG.warning("a worker %s (%s) and is replaced", what, said)
         if not worker.is_ready:
             self._killed_starts += was_killed
             self._failed_starts += not was_killed
-            if self._failed_starts >= _FAILED_STARTS_LIMIT or self._killed_starts >= _KILLED_STARTS_LIMIT:
+            is_hopeless = bool(self._why_failed) and not any(one.is_ready for one in self._workers)
+            too_many = (
+                self._failed_starts >= _FAILED_STARTS_LIMIT or self._killed_starts >= _KILLED_STARTS_LIMIT
+            )
+            if is_hopeless or too_many:
                 self.close()
+                if self._why_failed:
+                    raise EnvironmentFailure(self._why_failed)
                 raise EnvironmentFailure(
                     f"workers do not start: the last one {what} with exit status {status}{hint}; "
                     "its own words are on stderr"

@@ -24,7 +24,7 @@ def make(name: str, **options: Any) -> Environment:
     Raises ValueError for an unknown name, TypeError for an unknown option and EnvironmentFailure if the
     host cannot run it as asked.
     """
-    if name not in ENVIRONMENTS:
+    if not isinstance(name, str) or name not in ENVIRONMENTS:
         raise ValueError(f"unknown environment {name!r}: choose one of {', '.join(sorted(ENVIRONMENTS))}")
     module, attribute = ENVIRONMENTS[name]
     kind = getattr(import_module(module), attribute)

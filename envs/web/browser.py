@@ -18,11 +18,11 @@ from typing import Any, Self
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import FloatRect, Playwright
 
-from envs.web.chromium import ARGUMENTS
 from envs.web.devtools import free_port
 from envs.web.episodes import Observation
 from envs.web.language import COPYING, KEYS, Action
 from envs.web.pages import Pages
+from envs.web.start import BrowserLost, first_line, losing, start_chromium
 from envs.web.tab import Tab
 
 _TASK: FloatRect = {"x": 0, "y": 0, "width": 160, "height": 210}
@@ -33,10 +33,6 @@ _SIGNS_OF_LEAVING = (
     *("context was destroyed", "Cannot find context", "frame was detached", "target navigated"),
     "envisions is not defined",
 )
-
-
-class BrowserLost(RuntimeError):
-    """The browser, or the process behind the page, died or was killed: the episode must be run again."""
 
 
 class EpisodeOver(RuntimeError):
@@ -89,14 +85,9 @@ class Browser:
         self._waiting: list[list[Any]] = []  # calls of page.js that go with the next question
         self._has_copied = False  # into the clipboard, since it was cleared
         port = free_port() if has_own_network else None
-        arguments = [*ARGUMENTS, f"--remote-debugging-port={port}"] if port else [*ARGUMENTS]
-        try:
-            self._browser = playwright.chromium.launch(
-                executable_path=executable, args=arguments, timeout=60_000, chromium_sandbox=False
-            )
+        self._browser = start_chromium(playwright, executable, port)
+        with losing():
             self._tab = Tab(self._browser, pages.folder, port)
-        except PlaywrightError as error:
-            raise BrowserLost(f"Chromium does not start: {_first_line(error)}") from error
 
     @property
     def refused_requests(self) -> int:
@@ -290,7 +281,7 @@ class Browser:
             has_begun = "reset" not in [name for name, *_ in self._waiting]
             if has_begun and any(sign in str(error) for sign in _SIGNS_OF_LEAVING):
                 raise EpisodeOver(_left(self._tab.left_for or self._tab.page.url)) from error
-            raise BrowserLost(_first_line(error)) from error
+            raise BrowserLost(first_line(error)) from error
         except BaseException:
             self._name = ""
             raise
@@ -298,7 +289,3 @@ class Browser:
 
 def _left(url: str) -> str:
     return f"the page was left for {url[:200]}"
-
-
-def _first_line(error: Any) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

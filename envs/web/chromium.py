@@ -42,17 +42,21 @@ def find_chromium(path: str = "") -> str:
     found = next(filter(None, map(shutil.which, _NAMES)), None) or _playwrights_own()
     if found is None:
         raise EnvironmentFailure(
-            "no Chromium was found: install one (`make chromium`; Debian: apt-get install "
+            f"no Chromium was found: looked for {', '.join(_NAMES)} in $PATH and for Playwright's own in "
+            f"{_playwrights_folder()}; install one (`make chromium`; Debian: apt-get install "
             "chromium-headless-shell; elsewhere: playwright install chromium-headless-shell), or say "
             "where it is in $ENVISIONS_CHROMIUM"
         )
     return found
 
 
+def _playwrights_folder() -> Path:
+    return Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH", "~/.cache/ms-playwright")).expanduser()
+
+
 def _playwrights_own() -> str | None:
-    folder = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH", "~/.cache/ms-playwright")).expanduser()
     for name in _PLAYWRIGHT_FILES:
-        newest = sorted(folder.glob(f"chromium*/*/{name}"), reverse=True)
+        newest = sorted(_playwrights_folder().glob(f"chromium*/*/{name}"), reverse=True)
         if newest:
             return str(newest[0])
     return None

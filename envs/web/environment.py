@@ -20,6 +20,7 @@ from envs.base import MOST_WORKERS, Environment, EnvironmentFailure, Outcome, Ou
 from envs.pool import Pool
 from envs.web.chromium import find_chromium
 from envs.web.episodes import Job, Observation
+from envs.web.memory import check_workers, memory_mib
 from envs.web.pages import Pages
 from envs.web.settings import WebSettings
 
@@ -90,6 +91,7 @@ class WebEnvironment(Environment):
         ):
             if word not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {word!r}")
+        check_workers(workers, memory_mib())
         self._success, self._observation, self._most_characters = success, observation, most_characters
         self._look_ahead = _LOOK_AHEAD_PER_WORKER * workers
         self.pages = Pages(pages)
@@ -111,8 +113,8 @@ class WebEnvironment(Environment):
         return next(self.tasks([(page, seed)]))
 
     def tasks(self, instances: Iterable[tuple[str, int]]) -> Iterator[Task]:
-        """`task` for many (page, seed), in order, on all workers."""
-        jobs = (self._observing(page, seed) for page, seed in instances)
+        """`task` for many (page, seed), in order, on all workers. Raises as `task` does."""
+        jobs = (self._observing(*_checked_instance(instance)) for instance in instances)
         for job, answer in self._run(jobs):
             yield self._task(job, answer)
 
@@ -160,17 +162,21 @@ class WebEnvironment(Environment):
     # --- Jobs ------------------------------------------------------------------------------------
 
     def _observing(self, page: str, seed: int) -> Job:
-        self.pages.path(page)  # refuses an unknown page before a worker sees it
-        if type(seed) is not int or not -(2**53) < seed < 2**53:
-            raise ValueError(f"{page}: a seed is a whole number below 2^53, not {seed!r}")
+        self._check(page, seed)
         return Job(page, seed, observe=True)
 
     def _playing(self, task: Task, program: str, screenshots: bool) -> Job:
         page, seed = task.meta.get("page"), task.meta.get("seed")
         if not isinstance(page, str) or type(seed) is not int:
             raise ValueError(f"task {task.id} is none of the web environment's: it names no page and seed")
-        self.pages.path(page)
+        self._check(page, seed)
         return Job(page, seed, program=program, screenshots=screenshots)
+
+    def _check(self, page: str, seed: int) -> None:
+        """Refuses what no worker should see."""
+        self.pages.path(page)
+        if type(seed) is not int or not -(2**53) < seed < 2**53:
+            raise ValueError(f"{page}: a seed is a whole number below 2^53, not {seed!r:.80}")
 
     def _run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
         """Each job with its answer, in order."""
@@ -215,7 +221,8 @@ class WebEnvironment(Environment):
             kind = "error"
         value = answer["reward"] if answer["done"] else None
         pictures = tuple(map(base64.b64decode, answer["screenshots"]))
-        return Outcome(kind, value, "\n".join(answer["effects"]), _told(notes), seconds, pictures)
+        effects = "\n".join(answer["effects"])
+        return Outcome(kind, value, _legible(effects), _legible(_told(notes)), seconds, pictures)
 
 
 class WithScreenshots(Environment):
@@ -232,6 +239,12 @@ class WithScreenshots(Environment):
         """Nothing: the browsers are the environment's."""
 
 
+def _checked_instance(instance: Any) -> tuple[Any, Any]:
+    if not isinstance(instance, tuple | list) or len(instance) != 2:
+        raise ValueError(f"tasks takes pairs (page, seed), not {instance!r:.80}")
+    return instance[0], instance[1]
+
+
 def _name(job: Job) -> str:
     return f"{job.page}/{job.seed}"
 
@@ -239,6 +252,11 @@ def _name(job: Job) -> str:
 def _reason(answer: dict[str, Any]) -> str:
     """Why a job came to nothing; a worker that died twice left no notes."""
     return "; ".join(answer.get("notes", ())) or answer["status"]
+
+
+def _legible(text: str) -> str:
+    """`text` with halves of surrogate pairs, which programs can ask for and no file can hold, spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _told(notes: list[str]) -> str:

@@ -5,12 +5,18 @@ from the copies its authors edited: theirs allow a hundred times the time, give 
 click-checkboxes all or nothing. Results on one are not comparable with the other task by task.
 """
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib.util import find_spec
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from envs.base import EnvironmentFailure
+
+_WHEEL, _VERSION = "miniwob", "1.1.0"
+_INSTALL = f"pip install --force-reinstall --no-deps {_WHEEL}=={_VERSION}"
 
 # The paper's 44 tasks (table 7), by name.
 PAPER_TASKS: tuple[str, ...] = (
@@ -43,17 +49,23 @@ def training_seeds(iteration: int, count: int = SEEDS_PER_ITERATION) -> range:
 class Pages:
     """The pages below a folder: `<folder>/miniwob/<name>.html`, and what they load beside it.
 
-    folder: "" takes those of the wheel. Raises EnvironmentFailure where there are no pages.
+    folder: "" takes those of the wheel, which are checked against the wheel's own list of checksums.
+
+    Raises EnvironmentFailure where there are no pages, or not the wheel's, and TypeError for what is no path.
     """
 
     def __init__(self, folder: str | Path = "") -> None:
+        if not isinstance(folder, str | Path):
+            raise TypeError(f"pages must be the path of a folder, not {folder!r:.80}")
         self.folder = Path(folder).resolve() if folder else _wheels_folder()
         self.names = tuple(sorted(path.stem for path in (self.folder / "miniwob").glob("*.html")))
         if not self.names:
             raise EnvironmentFailure(f"there are no pages in {self.folder / 'miniwob'}")
 
-    def path(self, name: str) -> Path:
+    def path(self, name: Any) -> Path:
         """The file of one page. Raises ValueError if there is none of that name."""
+        if not isinstance(name, str):
+            raise ValueError(f"a page is named by a text such as 'click-test', not by {name!r:.80}")
         if name not in self.names:
             near = get_close_matches(name, self.names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.names)}"
@@ -62,9 +74,40 @@ class Pages:
 
 
 def _wheels_folder() -> Path:
-    found = find_spec("miniwob")
-    if found is None or not found.submodule_search_locations:
+    try:
+        wheel = distribution(_WHEEL)
+    except PackageNotFoundError:
         raise EnvironmentFailure(
             "MiniWoB++'s pages are not installed: pip install 'envisions-jax[web]', or make setup"
+        ) from None
+    if wheel.version != _VERSION:
+        raise EnvironmentFailure(
+            f"MiniWoB++'s pages are those of {_WHEEL} {wheel.version}, whose tasks may be others than those "
+            f"of {_VERSION}: {_INSTALL}, or give a folder of pages"
         )
-    return Path(found.submodule_search_locations[0]).resolve() / "html"
+    if wrong := _altered(wheel):
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise EnvironmentFailure(
+            f"MiniWoB++'s pages are not as {_WHEEL} {_VERSION} brought them, so results would not be "
+            f"comparable: {wrong[0]}{more}. {_INSTALL}, or give a folder of your own as pages"
+        )
+    return Path(str(wheel.locate_file(f"{_WHEEL}/html"))).resolve()
+
+
+def _altered(wheel: Distribution) -> list[str]:
+    """What is wrong with the wheel's pages, a file each. 5 MB in 360 files: a tenth of a second."""
+    wrong = []
+    for file in wheel.files or ():
+        if file.parts[:2] == (_WHEEL, "html") and file.hash is not None:
+            path = Path(str(file.locate()))
+            if not path.is_file():
+                wrong.append(f"{path} is missing")
+            elif _checksum(path, file.hash.mode) != file.hash.value:
+                wrong.append(f"{path} was altered")
+    return wrong
+
+
+def _checksum(path: Path, method: str) -> str:
+    """As a wheel's RECORD has it (PEP 427)."""
+    digest = hashlib.new(method, path.read_bytes()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")

@@ -5,17 +5,17 @@ pool's affair.
 """
 
 import base64
-import sys
 import time
 
 from playwright.sync_api import Playwright, sync_playwright
 
 from envs import frames
-from envs.web.browser import Browser, BrowserLost, Episode, EpisodeOver, OutOfTime
+from envs.web.browser import Browser, Episode, EpisodeOver, OutOfTime
 from envs.web.episodes import Answer, Job
 from envs.web.language import Action, ProgramError, read_program
 from envs.web.pages import Pages
 from envs.web.settings import WebSettings
+from envs.web.start import BrowserLost
 from envs.web.watchdog import Watchdog, kill_browsers
 
 _ATTEMPTS = 2
@@ -28,7 +28,11 @@ def serve(settings: WebSettings, jobs: int, answers: int, *, has_own_network: bo
     """Answers jobs until there are no more; the exit status."""
     with sync_playwright() as playwright:
         server = Server(settings, playwright, has_own_network=has_own_network)
-        server.start()
+        try:
+            server.start()
+        except BrowserLost as error:
+            frames.write(answers, {"failed": str(error)})
+            return 1
         frames.write(answers, {"ready": True})
         while (message := frames.read(jobs)) is not None:
             answer = server.run(Job(**message["payload"]))
@@ -64,8 +68,7 @@ class Server:
                         shows_utterance=self._settings.shows_utterance,
                         has_own_network=self._has_own_network,
                     )
-            except BrowserLost as error:
-                print(f"web worker: {error}", file=sys.stderr)
+            except BrowserLost:
                 kill_browsers()
                 if attempt == _STARTS - 1:
                     raise

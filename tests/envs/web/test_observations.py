@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from envs import EnvironmentFailure, Task
+from envs import Task
 from envs.web.environment import WebEnvironment
-from envs.web.pages import PAPER_TASKS, TEST_SEEDS, Pages, training_seeds
+from envs.web.pages import PAPER_TASKS, TEST_SEEDS, training_seeds
 from tests.envs.web.conftest import INSTANCES
 
 pytestmark = pytest.mark.browser
@@ -95,13 +95,3 @@ def test_the_markup_as_the_authors_used_it_is_an_option(seen: dict[str, Task]) -
 def test_seeds_of_training_and_test_never_meet() -> None:
     trained = [seed for iteration in range(10) for seed in training_seeds(iteration)]
     assert trained == list(range(500)) and list(TEST_SEEDS) == list(range(10_000, 10_030))
-
-
-def test_pages_by_name(web: WebEnvironment) -> None:
-    assert len(PAPER_TASKS) == 44 and set(PAPER_TASKS) <= set(web.pages.names)
-    with pytest.raises(ValueError, match="did you mean 'click-test"):
-        web.task("click-tset", 1)
-    with pytest.raises(ValueError, match="a seed is a whole number"):
-        web.task("click-test", "5")  # type: ignore[arg-type]
-    with pytest.raises(EnvironmentFailure, match="there are no pages in"):
-        Pages("/")
