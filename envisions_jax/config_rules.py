@@ -125,10 +125,12 @@ def _validate_pages(flat: Mapping[str, Any]) -> None:
         names = flat[f"tasks.{split}"]
         _require(len(names) > 0, flat, f"tasks.{split}", "name at least one page, or 'paper'")
         _require(len(set(names)) == len(names), flat, f"tasks.{split}", "names a page twice")
+        alone = "paper" not in names or len(names) == 1
+        _require(alone, flat, f"tasks.{split}", "'paper' stands for 44 pages, and stands alone")
         for name in names:
             near = difflib.get_close_matches(name, (*PAPER_TASKS, "paper"), n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else "name pages of MiniWoB++, or 'paper' for its 44"
-            is_page = (name == "paper" and len(names) == 1) or name in PAPER_TASKS
+            is_page = name == "paper" or name in PAPER_TASKS
             _require(is_page, flat, f"tasks.{split}", f"no page that has a demonstration is {name!r}; {hint}")
         size = flat[f"tasks.{split}_size"]
         _require(size <= most, flat, f"tasks.{split}_size", f"there are {most} seeds of a page")

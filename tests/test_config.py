@@ -157,7 +157,7 @@ WEB = {
 }
 BAD_ON_THE_WEB = [
     ("tasks.train", ("click-tset",), "did you mean click-test"),
-    ("tasks.train", ("paper", "click-test"), "no page that has a demonstration is 'paper'"),
+    ("tasks.train", ("paper", "click-test"), "'paper' stands for 44 pages, and stands alone"),
     ("tasks.test", ("click-test", "click-test"), "names a page twice"),
     ("tasks.test", (), "at least one page"),
     ("tasks.train_size", 51, "there are 50 seeds of a page"),
