@@ -63,7 +63,9 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
         domain = stack.enter_context(open_domain(config, given, tokenizer_of(base)))
         tests = [task for group in domain.test_sets.values() for task in group]
         shots = config.prompt.shots if config.eval.base else 0
-        check_lengths(config, base, domain.prompts, domain.train_tasks.explored(0), tests, shots)
+        # Pages of later iterations are observed when they are asked for.
+        last = 0 if config.env.name == "web" else total - 1
+        check_lengths(config, base, domain.prompts, domain.train_tasks.known(last), tests, shots)
         # The store refuses another run's lock and a newer version: open it before anything is written.
         settings, defaults = identity(config), identity(Config())
         store = stack.enter_context(TrajectoryStore(workdir.store, config=settings, defaults=defaults))

@@ -15,6 +15,7 @@ from envisions_jax.config_rules import ConfigError
 from envisions_jax.train_tasks import NewTasks, SameTasks, TrainTasks
 from envs import EnvironmentFailure, Task
 from envs.web.chromium import find_chromium
+from envs.web.memory import check_workers, memory_mib
 from envs.web.pages import SEEDS_PER_ITERATION, TEST_SEEDS, Pages, pages_of
 
 
@@ -45,7 +46,7 @@ def given_tasks(config: Config, *, train: bool = True) -> GivenTasks:
     trained, count = [task for group in sets.values() for task in group], sum(map(len, tests.values()))
     chosen: TrainTasks = SameTasks(trained)
     told = f"{len(trained)} tasks to train on"
-    if config.tasks.fresh:
+    if train and config.tasks.fresh:
         chosen = NewTasks(list(sets.values()), config.loop.iterations)
         told += f" ({len(chosen.explored(0))} new ones in each of {config.loop.iterations} iterations)"
     given = GivenTasks(f"{told}, {count} to test on", chosen, tests)
@@ -56,7 +57,11 @@ def given_tasks(config: Config, *, train: bool = True) -> GivenTasks:
 
 
 def _given_pages(config: Config) -> GivenTasks:
-    """That pages and a browser are there, told before JAX starts."""
+    """That pages and a browser are there and memory for all of them, told before JAX starts."""
+    try:
+        check_workers(config.env.workers, memory_mib())
+    except ValueError as error:
+        raise ConfigError(f"env.{error}") from error
     try:
         Pages()
         find_chromium(config.web.chromium)
@@ -91,12 +96,13 @@ def test_tasks(config: Config) -> dict[str, list[Task]]:
 
 
 def load_set(config: Config, name: str, split: str) -> list[Task]:
-    """One data set: the part its name asks for, "asdiv:all[:700]", or `split`. Raises RunError."""
+    """One data set: the part its name asks for, "asdiv:all[:700]", or `split`. Raises RunError.
+
+    Of fresh ones the tasks of all iterations; a larger set starts with the smaller one.
+    """
     settings = config.tasks
     size = settings.train_size if split == "train" else settings.test_size
-    if (
-        split == "train" and settings.fresh
-    ):  # those of all iterations; a larger set starts with the smaller one
+    if split == "train" and settings.fresh:
         size *= config.loop.iterations
     options = _generator_options(config).get(name.partition(":")[0], {"compat": config.compat})
     path = None if name.partition(":")[0] in tasks.MADE else settings.path or None

@@ -58,7 +58,6 @@ class Pool:
         self._answers: dict[int, dict[str, Any]] = {}
         self._next = 0
         self._failed_starts = self._killed_starts = 0
-        self._why_failed = ""
         self._in_use = threading.Lock()
         self._workers: list[Worker] = []
         # Also when the pool is forgotten or the interpreter exits. Holds the list, not the pool.
@@ -187,9 +186,8 @@ class Pool:
         if "ready" in message:
             worker.is_ready = True
             self._failed_starts = self._killed_starts = 0
-            self._why_failed = ""
         elif "failed" in message:
-            self._why_failed = message["failed"]
+            worker.why_failed = message["failed"]
         elif "id" not in message:
             self._greeted(message)
         else:
@@ -238,21 +236,16 @@ class Pool:
         status = worker.process.returncode
         was_killed = status in (-9, 137)  # its first process, or one below it
         hint = _KILLED if was_killed else ""
-        said = self._why_failed or f"exit status {status}{hint}"
+        said = worker.why_failed or f"exit status {status}{hint}"
         _LOG.warning("a worker %s (%s) and is replaced", what, said)
         if not worker.is_ready:
             self._killed_starts += was_killed
             self._failed_starts += not was_killed
-            is_hopeless = bool(self._why_failed) and not any(one.is_ready for one in self._workers)
-            too_many = (
-                self._failed_starts >= _FAILED_STARTS_LIMIT or self._killed_starts >= _KILLED_STARTS_LIMIT
-            )
-            if is_hopeless or too_many:
+            if self._failed_starts >= _FAILED_STARTS_LIMIT or self._killed_starts >= _KILLED_STARTS_LIMIT:
                 self.close()
-                if self._why_failed:
-                    raise EnvironmentFailure(self._why_failed)
                 raise EnvironmentFailure(
-                    f"workers do not start: the last one {what} with exit status {status}{hint}; "
+                    worker.why_failed
+                    or f"workers do not start: the last one {what} with exit status {status}{hint}; "
                     "its own words are on stderr"
                 )
         for place, ticket in enumerate(reversed(worker.assigned)):

@@ -53,6 +53,7 @@ class Worker:
         os.set_blocking(self.answers_handle, False)
         self.assigned: deque[int] = deque()  # job ids in the order the worker answers them
         self.is_ready = False
+        self.why_failed = ""  # to start, if it could say
         self.busy_since = time.monotonic()  # since when the first assigned job (or the start) is under way
         self._outgoing = bytearray()
         self._incoming = frames.Unpacker()

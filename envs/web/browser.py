@@ -23,7 +23,7 @@ from envs.web.episodes import Observation
 from envs.web.language import COPYING, KEYS, Action
 from envs.web.pages import Pages
 from envs.web.start import BrowserLost, first_line, losing, start_chromium
-from envs.web.tab import Tab
+from envs.web.tab import DISMISSED, Tab
 
 _TASK: FloatRect = {"x": 0, "y": 0, "width": 160, "height": 210}
 _UNCOVERED = "#sync-task-cover { display: none !important; }"
@@ -103,6 +103,7 @@ class Browser:
     def close(self) -> None:
         """Ends the browser; one that is gone already is fine."""
         with suppress(PlaywrightError):  # of one that is gone
+            self._tab.hands.let_go()
             self._browser.close()
 
     # --- Episodes --------------------------------------------------------------------------------
@@ -268,8 +269,9 @@ class Browser:
 
     def _see(self, episode: Episode, state: dict[str, Any] | None) -> None:
         if state is None or state["path"] != self._tab.path:
-            raise EpisodeOver(_left(self._tab.page.url))
+            raise EpisodeOver(_left(self._tab.evaluate("location.href")))
         episode.done, episode.reward, episode.focused = state["done"], state["reward"], state["focused"]
+        episode.notes += [DISMISSED.format(said) for said in state["dialogs"]]
 
     @contextmanager
     def _watching(self) -> Iterator[None]:

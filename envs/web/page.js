@@ -1,6 +1,5 @@
-// What a page is asked for. Playwright runs this file in every page before the page's own scripts;
-// `envs.web.browser` calls the functions of `window.envisions`, several of them in one round trip.
-//
+// What a page is asked for. Playwright runs this file in every page before the page's own scripts; `envs.web`
+// calls the functions of `window.envisions`, several of them in one round trip.
 // A page of MiniWoB++ keeps its state in globals (core, WOB_DONE_GLOBAL, WOB_RAW_REWARD_GLOBAL); see core/core.js
 // of the wheel `miniwob`. Nothing here changes what a page shows or how it judges.
 (() => {
@@ -24,7 +23,17 @@
   // A page's limit in milliseconds. It must stay below 2^31, or the timer fires at once.
   const NO_LIMIT = 1e9;
 
+  const MOST_DIALOGS = 20; // told of between two looks
   let found = []; // by the last locate()
+  let dialogs = []; // what the page said in dialogs since the last state()
+
+  // Dialogs are dismissed before they open: while one is open Chromium loses what is typed.
+  function dismiss(message = "") {
+    if (dialogs.length < MOST_DIALOGS) dialogs.push(String(message).slice(0, 200));
+  }
+  window.alert = dismiss;
+  window.confirm = (message) => Boolean(dismiss(message));
+  window.prompt = (message) => dismiss(message) || null;
 
   const isReady = () => typeof core === "object" && core.cover_div !== null && typeof genProblem === "function";
   const tidy = (text) => text.replace(/\s+/g, " ").trim();
@@ -44,6 +53,7 @@
       element.scrollTop = element.scrollLeft = 0;
     }
     found = [];
+    dialogs = [];
     core.setDataMode(mode);
     Math.seedrandom(seed);
     core.startEpisodeReal();
@@ -73,6 +83,7 @@
     if (!isReady()) return null;
     const focus = document.activeElement;
     return {
+      dialogs: dialogs.splice(0),
       path: location.pathname,
       done: WOB_DONE_GLOBAL,
       reward: Number.isFinite(WOB_RAW_REWARD_GLOBAL) ? WOB_RAW_REWARD_GLOBAL : 0, // JSON has no others

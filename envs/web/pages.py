@@ -85,7 +85,13 @@ def _wheels_folder() -> Path:
             f"MiniWoB++'s pages are those of {_WHEEL} {wheel.version}, whose tasks may be others than those "
             f"of {_VERSION}: {_INSTALL}, or give a folder of pages"
         )
-    if wrong := _altered(wheel):
+    wrong = _altered(wheel)
+    if wrong is None:
+        raise EnvironmentFailure(
+            f"MiniWoB++'s pages were installed without checksums, so nobody knows whether they are those of "
+            f"{_WHEEL} {_VERSION}: {_INSTALL}, or give their folder as pages"
+        )
+    if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise EnvironmentFailure(
             f"MiniWoB++'s pages are not as {_WHEEL} {_VERSION} brought them, so results would not be "
@@ -94,17 +100,22 @@ def _wheels_folder() -> Path:
     return Path(str(wheel.locate_file(f"{_WHEEL}/html"))).resolve()
 
 
-def _altered(wheel: Distribution) -> list[str]:
-    """What is wrong with the wheel's pages, a file each. 5 MB in 360 files: a tenth of a second."""
+def _altered(wheel: Distribution) -> list[str] | None:
+    """What is wrong with the wheel's pages, a file each; None if their checksums are not on record.
+
+    5 MB in 360 files: a tenth of a second.
+    """
     wrong = []
-    for file in wheel.files or ():
-        if file.parts[:2] == (_WHEEL, "html") and file.hash is not None:
-            path = Path(str(file.locate()))
-            if not path.is_file():
-                wrong.append(f"{path} is missing")
-            elif _checksum(path, file.hash.mode) != file.hash.value:
-                wrong.append(f"{path} was altered")
-    return wrong
+    files = [file for file in wheel.files or () if file.parts[:2] == (_WHEEL, "html")]
+    for file in files:
+        path = Path(str(file.locate()))
+        if not path.is_file():
+            wrong.append(f"{path} is missing")
+        elif file.hash is None:
+            return None
+        elif _checksum(path, file.hash.mode) != file.hash.value:
+            wrong.append(f"{path} was altered")
+    return wrong if files else None
 
 
 def _checksum(path: Path, method: str) -> str:

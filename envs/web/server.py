@@ -29,7 +29,7 @@ def serve(settings: WebSettings, jobs: int, answers: int, *, has_own_network: bo
     with sync_playwright() as playwright:
         server = Server(settings, playwright, has_own_network=has_own_network)
         try:
-            server.start()
+            server.start(attempts=1)  # the pool makes others
         except BrowserLost as error:
             frames.write(answers, {"failed": str(error)})
             return 1
@@ -52,9 +52,9 @@ class Server:
         self._browser: Browser | None = None
         self._episodes = 0
 
-    def start(self) -> Browser:
-        """The browser, started if there is none. Raises BrowserLost if three attempts fail."""
-        for attempt in range(_STARTS):
+    def start(self, attempts: int = _STARTS) -> Browser:
+        """The browser, started if there is none. Raises BrowserLost if all attempts fail."""
+        for attempt in range(attempts):
             if self._browser is not None:
                 break
             try:
@@ -70,7 +70,7 @@ class Server:
                     )
             except BrowserLost:
                 kill_browsers()
-                if attempt == _STARTS - 1:
+                if attempt == attempts - 1:
                     raise
         assert self._browser is not None
         return self._browser

@@ -1,14 +1,15 @@
 """The tab that episodes are played in: loading pages, asking them, and what they do beside that."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import BrowserContext, Dialog, Page, Request, Route
+from playwright.sync_api import BrowserContext, Dialog, Page
 from playwright.sync_api import Error as PlaywrightError
 
-from envs.web.devtools import ByPlaywright, Direct, Hands
+from envs.web.devtools import ByPlaywright, Direct, Event, Hands
 
 # Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it.
 VIEWPORT = (330, 310)
@@ -23,6 +24,8 @@ _ADD_STYLE = f"""addEventListener("DOMContentLoaded", () => {{
   document.head.append(style);
 }});"""
 _LOAD_LIMIT_MS = 20_000
+_WINDOW_LIMIT_S = 2.0
+DISMISSED = "the page showed a dialog, which was dismissed: {}"
 # Playwright, here and in its driver, keeps an object for every request of a tab until that is closed.
 _MOST_LOADS = 50
 
@@ -45,8 +48,11 @@ class Tab:
         self._notes: list[str] = []
         self.refused_requests = 0
         self._is_loading, self._loads = True, 0
-        self._windows: list[Page] = []  # that the page opened
+        self._windows: list[Page] = []  # that the page opened, as far as Playwright has told of them
+        self._opened = 0  # how many there must be
         self._port = port
+        # What a page may not ask for; what is in the page itself is no request.
+        self._outside = re.compile(f"^(?!{re.escape(folder.as_uri())}/|data:|blob:|about:)")
         self._context = self._open_context(chromium, folder)
         self._open()
 
@@ -60,11 +66,10 @@ class Tab:
         self.page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
         self.page.request_gc()  # of the page before: left to itself, Chromium keeps a dozen of them
         self.path = self.evaluate("location.pathname")
-        self.hands.heed()
         self._is_loading = False
 
     def evaluate(self, expression: str, *, is_promise: bool = False) -> Any:
-        """The value of a JavaScript expression; two thirds of the time of Playwright's own `evaluate`."""
+        """The value of a JavaScript expression."""
         asked = {"expression": expression, "returnByValue": True, "awaitPromise": is_promise}
         answer = self.hands.call("Runtime.evaluate", asked)
         if "exceptionDetails" in answer:
@@ -78,18 +83,25 @@ class Tab:
     def park(self) -> None:
         """Takes the mouse away from the page, and forgets what the page did until now."""
         self.hands.call("Input.dispatchMouseEvent", _PARK)
-        self.hands.heed()
-        self._notes.clear()
+        self.notice()
         self.left_for = ""
 
     def notice(self) -> list[str]:
         """What the page did beside itself since it was last asked; windows it opened are closed."""
-        self.hands.heed()
+        if self._opened:
+            self._close_windows()
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _close_windows(self) -> None:
+        """Playwright tells of a window some time after Chromium has opened it."""
+        patience = time.monotonic() + _WINDOW_LIMIT_S
+        while len(self._windows) < self._opened and time.monotonic() < patience:
+            self.hands.see_to_playwright()
         for window in self._windows:
             window.close()
         self._windows.clear()
-        notes, self._notes = self._notes, []
-        return notes
+        self._opened = 0
 
     def _open_context(self, chromium: Chromium, folder: Path) -> BrowserContext:
         width, height = VIEWPORT
@@ -103,7 +115,7 @@ class Tab:
             reduced_motion="reduce",
             permissions=["clipboard-read", "clipboard-write"],
         )
-        context.route(re.compile(f"^(?!{re.escape(folder.as_uri())}/)"), self._refuse)
+        context.route(self._outside, lambda route: route.abort())
         context.add_init_script(path=Path(__file__).with_name("page.js"))
         context.add_init_script(_ADD_STYLE)
         return context
@@ -111,26 +123,42 @@ class Tab:
     def _open(self) -> None:
         self.page = page = self._context.new_page()
         session = self._context.new_cdp_session(page)
-        self.hands: Hands = Direct(session, self._port) if self._port else ByPlaywright(page, session)
-        self._loads = 0
+        self._frame = session.send("Target.getTargetInfo")["targetInfo"]["targetId"]  # the main one's, too
+        if self._port:
+            self.hands: Hands = Direct(session, self._frame, self._port, self._heed)
+        else:
+            self.hands = ByPlaywright(page, session, self._heed)
+        self._loads = self._opened = 0
         page.on("dialog", self._dismiss)
-        page.on("popup", self._note_window)
-        page.on("request", self._note_request)
-        page.on("download", lambda download: self._notes.append("the page offered a download: refused"))
+        page.on("popup", lambda window: self._windows.append(window))
 
-    def _refuse(self, route: Route) -> None:
+    def _heed(self, event: Event, told: dict[str, Any]) -> None:
+        """What Chromium tells of the page while it is asked or touched."""
+        if event == "Page.windowOpen":
+            self._opened += 1
+            self._notes.append("the page opened a window, which was closed")
+        elif event == "Page.downloadWillBegin":
+            self._notes.append("the page offered a download: refused")
+        elif event == "Network.webSocketCreated":
+            self._note_refused(told["url"])
+        elif event == "Network.requestWillBeSent":
+            url = told["request"]["url"]
+            if self._outside.match(url):
+                self._note_refused(url)
+            if told["type"] == "Document" and told["frameId"] == self._frame:
+                self._leave_for(url)
+        elif event == "Page.frameNavigated" and told["frame"]["id"] == self._frame:
+            self._leave_for(told["frame"]["url"])
+
+    def _leave_for(self, url: str) -> None:
+        if not self._is_loading:
+            self.left_for = url
+
+    def _note_refused(self, url: str) -> None:
         self.refused_requests += 1
-        self._notes.append(f"a request was refused: {route.request.url[:200]}")
-        route.abort()
+        self._notes.append(f"a request was refused: {url[:200]}")
 
     def _dismiss(self, dialog: Dialog) -> None:
-        self._notes.append(f"the page showed a dialog, which was dismissed: {dialog.message[:200]}")
+        """One that asks whether to leave the page; page.js sees to the others."""
+        self._notes.append(DISMISSED.format(dialog.message[:200]))
         dialog.dismiss()
-
-    def _note_request(self, request: Request) -> None:
-        if not self._is_loading and request.is_navigation_request() and request.frame == self.page.main_frame:
-            self.left_for = request.url
-
-    def _note_window(self, window: Page) -> None:
-        self._notes.append("the page opened a window, which was closed")
-        self._windows.append(window)

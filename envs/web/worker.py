@@ -1,7 +1,7 @@
 """A web worker's processes: a guard, in namespaces of its own a first process, and the one that serves.
 
-Where the host allows it the browser has a network and a table of processes to itself: pages reach nothing,
-and whatever the browser started ends with its worker.
+Where the host allows it the browser has a network and a table of processes to itself: pages reach nothing but
+the browser's own port, which takes no page's word, and whatever the browser started ends with its worker.
 """
 
 import os
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
             if not shared:
                 _mount_own(scratch)
             frames.write(answers, {"shared": shared})
-            _reap_until_end(settings, jobs, answers, has_own_network=not shared)
+            _reap_until_end(settings, jobs, answers, has_own_network=not shared and _starts_loopback())
         os.close(jobs)
         os.close(answers)
         status = watch(parent_handle, child)
@@ -74,21 +74,23 @@ def _isolate() -> str:
     reason = try_in_child(_try_isolation)
     if not reason:
         namespaces.enter_namespaces(_SEPARATE)
-        _start_loopback()
     return reason
 
 
 def _try_isolation() -> None:
     namespaces.enter_namespaces(_SEPARATE)
-    _start_loopback()
     if reason := try_in_child(partial(_mount_own, gettempdir())):
         raise OSError(reason)
 
 
-def _start_loopback() -> None:
-    """Brings up the interface `lo`, which a new network has, but down. Raises OSError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        ioctl(any_socket, _SIOCSIFFLAGS, struct.pack(_INTERFACE, b"lo", _IFF_UP))
+def _starts_loopback() -> bool:
+    """Brings up the interface `lo`, which a new network has, but down; False where that is not allowed."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            ioctl(any_socket, _SIOCSIFFLAGS, struct.pack(_INTERFACE, b"lo", _IFF_UP))
+    except OSError:
+        return False
+    return True
 
 
 def _mount_own(scratch: str) -> None:

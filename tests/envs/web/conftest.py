@@ -23,6 +23,7 @@ _DEEDS = {
     "hang": "while (true) {}",
     "close": "window.close(); window.open('', '_self').close()",
     "leave": "location.href = '../miniwob/click-test.html'",
+    "blank": "location.href = 'about:blank'",
     "away": "location.href = 'http://example.com/'",
     "passwd": "location.href = 'file:///etc/passwd'",
     "popup": "window.open('about:blank')",

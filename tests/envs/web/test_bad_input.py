@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 import envs
+from envisions_jax.config import from_config_dict
+from envisions_jax.config_rules import ConfigError
+from envisions_jax.task_sets import given_tasks
 from envs import EnvironmentFailure, Task
 from envs.web import pages as web_pages
 from envs.web.chromium import find_chromium
@@ -16,6 +19,7 @@ from envs.web.environment import WebEnvironment
 from envs.web.memory import check_workers, memory_mib
 from envs.web.pages import PAPER_TASKS, Pages
 
+_PAGES = {"train": ("click-test",), "test": ("click-test",)}
 pytestmark = pytest.mark.browser
 
 
@@ -69,7 +73,28 @@ def test_more_browsers_than_the_memory_holds() -> None:
         check_workers(2, 539)
     with pytest.raises(ValueError, match="not one fits"):
         check_workers(1, 200)
-    assert 256 < memory_mib() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    assert 200 < memory_mib() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+@pytest.mark.parametrize(
+    "files, expected",
+    [
+        ({"memory.max": 512}, 512),  # a container of version 2, perhaps without /proc
+        ({"memory/memory.limit_in_bytes": 768}, 768),  # of version 1
+        ({"memory.max": "max", "memory/memory.limit_in_bytes": 1 << 40}, 1 << 20),
+        ({}, 1 << 20),
+    ],
+)
+def test_a_control_groups_memory_counts(
+    files: dict[str, Any], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, mib in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{mib}\n" if mib == "max" else f"{mib << 20}\n")
+    monkeypatch.setattr("envs.web.memory._CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 1 << 28, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert memory_mib() == expected
 
 
 def test_pages_that_were_altered_or_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +114,13 @@ def test_pages_that_were_altered_or_are_missing(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(EnvironmentFailure, match=r"core.js is missing and 1 more"):
         Pages()
     assert Pages(html).folder == html.resolve()  # asked for by name: one's own
+
+    record = tmp_path / f"miniwob-{installed.version}.dist-info" / "RECORD"
+    lines = record.read_text().splitlines()
+    for text in ("", "\n".join(f"{line.split(',')[0]},," for line in lines)):
+        record.write_text(text)
+        with pytest.raises(EnvironmentFailure, match="installed without checksums"):
+            Pages()
 
     metadata = tmp_path / f"miniwob-{installed.version}.dist-info" / "METADATA"
     metadata.write_text(metadata.read_text().replace(f"Version: {installed.version}", "Version: 1.2.0"))
@@ -131,3 +163,11 @@ def test_a_chromium_that_does_not_start_says_why(tmp_path: Path) -> None:
     ):
         environment.task("click-test", 1)
     assert time.monotonic() - begin < 60  # not as long as a start that hangs
+
+
+def test_a_run_with_too_many_browsers_is_told_before_it_starts() -> None:
+    config = from_config_dict(
+        {"env": {"name": "web", "workers": 4000}, "prompt": {"style": "web", "shots": 1}, "tasks": _PAGES}
+    )
+    with pytest.raises(ConfigError, match=r"env\.workers=4000: browsers for as many take about .* at most"):
+        given_tasks(config)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Playwright, sync_playwright
@@ -48,9 +49,12 @@ def _random_action(rng: random.Random) -> str:
 
 
 @contextmanager
-def server(playwright: Playwright, reload_after: int, has_own_network: bool) -> Iterator[Server]:
-    pages = str(Pages().folder)
-    settings = WebSettings(find_chromium(), pages, time_limit_s=30, reload_after=reload_after)
+def server(
+    playwright: Playwright, reload_after: int, has_own_network: bool, pages: str = ""
+) -> Iterator[Server]:
+    settings = WebSettings(
+        find_chromium(), pages or str(Pages().folder), time_limit_s=30, reload_after=reload_after
+    )
     serving = Server(settings, playwright, has_own_network=has_own_network)
     try:
         yield serving
@@ -77,6 +81,31 @@ def test_an_episode_on_a_used_page_is_as_on_a_new_one() -> None:
         for job in jobs:
             answers = [vars(one.run(job)) | {"seconds": 0.0} for one in (new, used)]
             assert answers[0] == answers[1], f"{job.page}/{job.seed}\n{job.program}"
+
+
+@pytest.mark.parametrize(
+    "deeds, told",
+    [
+        (["popup"], ["the page opened a window, which was closed"]),
+        (["alert", "confirm"], ["look here", "really?"]),
+        (["blank"], ["the page was left for about:blank"]),
+        (["leave"], ["miniwob/click-test.html"]),
+    ],
+)
+def test_what_a_page_did_last_is_told_of_its_own_episode(
+    strange_pages: Path, deeds: list[str], told: list[str]
+) -> None:
+    """Either way, time and again; and nothing of it with an episode after it."""
+    program = "\n".join(f"agent.click_xpath(\"//*[@id='{deed}']\")" for deed in deeds)
+    deed, other = (Job("strange", 1, program=text) for text in (program, "agent.press('tab')"))
+    with sync_playwright() as playwright:
+        for has_own_network in (False, True):
+            with server(playwright, 10**6, has_own_network, str(strange_pages)) as one:
+                for _ in range(10):
+                    notes = one.run(deed).notes
+                    assert len(notes) == len(told), notes
+                    assert all(words in note for words, note in zip(told, notes, strict=True)), notes
+                    assert one.run(other).notes == []
 
 
 def test_nothing_copied_is_there_to_paste_in_the_next_episode(web: WebEnvironment) -> None:

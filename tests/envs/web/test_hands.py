@@ -34,6 +34,10 @@ _PAGE = """<textarea id="field" style="position: absolute; left: 10px; top: 10px
 _TEXT = string.digits + string.ascii_letters + string.punctuation + " é→語\n😀\t\r"
 
 
+def _ignore(event: str, told: dict[str, Any]) -> None:
+    pass
+
+
 @dataclass
 class Tabs:
     """Tabs of one browser, and both ways to touch one."""
@@ -44,7 +48,8 @@ class Tabs:
     def open(self) -> tuple[Page, list[Hands]]:
         page = self.context.new_page()
         session = self.context.new_cdp_session(page)
-        return page, [ByPlaywright(page, session), Direct(session, self.port)]
+        target = session.send("Target.getTargetInfo")["targetInfo"]["targetId"]
+        return page, [ByPlaywright(page, session, _ignore), Direct(session, target, self.port, _ignore)]
 
 
 @pytest.fixture(scope="module")
