@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
 from benchmarks.runner import Bench, main
 from benchmarks.web_peers.play import PAGES, Step, steps
@@ -95,12 +97,18 @@ def start_peer(name: str) -> Iterator[PeerProcess]:
         yield peer
     finally:
         assert process.stdin is not None
+        started: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            started = psutil.Process(process.pid).children(recursive=True)
         with suppress(BrokenPipeError):
             process.stdin.close()
         try:
             process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
+        for left in started:  # the package miniwob ends its driver, but not its browser
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
 def measure(bench: Bench) -> list[Case]:

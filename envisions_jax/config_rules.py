@@ -35,6 +35,7 @@ _NOT_NEGATIVE = (
 _STYLES = {"web": ("web",), "logic": ("logic", "logic_short"), "python": ("expression", "function", "pal")}
 _DOMAINS = {"python": "math", "logic": "logic"}  # of the data sets that an environment can judge
 _READ_BY = {"web": "web", "logic": "logic", "theories": "logic"}  # sections of one env.name alone
+_NOT_OF_THE_WEB = ("env.sandbox", "env.memory_limit_mb")
 _MOST_TURNS = 20  # of an episode, which is played from its beginning for each look
 _POSITIVE = ("sampler.temperature", "train.learning_rate", "train.clip_norm")
 
@@ -75,7 +76,9 @@ def refuse_unused(flat: Mapping[str, Any], default: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a setting of another domain, which would change nothing."""
     name = flat["env.name"]
     for key, value in flat.items():
-        is_used = _READ_BY.get(key.partition(".")[0], name) == name
+        is_used = _READ_BY.get(key.partition(".")[0], name) == name and (
+            name != "web" or key not in _NOT_OF_THE_WEB
+        )
         why = f"has no effect with env.name={name!r}; leave it out"
         _require(is_used or value == default[key], flat, key, why)
 

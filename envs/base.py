@@ -94,11 +94,11 @@ class Environment(Protocol):
 
 def checked_entry(entry: Any) -> tuple[Task, str]:
     """What `execute` takes. Raises TypeError for anything else than a pair of a Task and a text."""
-    if not (
-        isinstance(entry, tuple)
-        and len(entry) == 2
-        and isinstance(entry[0], Task)
-        and isinstance(entry[1], str)
-    ):
+    if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], Task)):
         raise TypeError(f"execute takes pairs (envs.Task, program text), got {entry!r:.200}")
-    return entry
+    if not isinstance(entry[1], str):
+        raise TypeError(
+            f"execute takes pairs (envs.Task, program text), got {entry[1]!r:.80} as the program of task "
+            f"{entry[0].id}"
+        )
+    return entry[0], entry[1]

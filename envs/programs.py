@@ -4,11 +4,19 @@ _FENCE = "```"
 
 
 def extract_program(text: str) -> str:
-    """The body of the first fenced block (also one that never closes), else the whole text; stripped."""
+    """The body of the first fenced block (also one that never closes), else the whole text; stripped.
+
+    A block begins with a line that begins with the fence, and ends with a fence at either end of a line.
+    """
     # Not by a regular expression, which takes quadratic time on ten million backticks.
-    fence = text.find(_FENCE)
-    start = text.find("\n", fence) if fence >= 0 else -1
-    if start < 0:
-        return text.strip()
-    end = text.find(_FENCE, start)
-    return text[start : end if end >= 0 else None].strip()
+    lines = text.split("\n")
+    first = next((i for i, line in enumerate(lines) if line.lstrip().startswith(_FENCE)), len(lines))
+    body: list[str] = []
+    for line in lines[first + 1 :]:
+        if line.lstrip().startswith(_FENCE):
+            break
+        if line.rstrip().endswith(_FENCE):
+            body.append(line.rstrip().removesuffix(_FENCE))
+            break
+        body.append(line)
+    return ("\n".join(body) if first + 1 < len(lines) else text).strip()

@@ -117,7 +117,7 @@ def test_the_base_weights_learn_the_demonstrations(workdir: WorkDir, base: Polic
 def test_that_policy_explores_iteration_0_zero_shot(
     store: TrajectoryStore, workdir: WorkDir, base: Policy, config: Config
 ) -> None:
-    policy, tasks = base.with_params(stored(workdir, base, COLD_START)), given_tasks(config).train
+    policy, tasks = base.with_params(stored(workdir, base, COLD_START)), given_tasks(config).train.explored(0)
     task, prompts = tasks[2], [PROMPTS.explore(task, shots=0) for task in tasks]
     [group] = policy.generate(
         prompts[2:3],
@@ -136,7 +136,7 @@ def test_that_policy_explores_iteration_0_zero_shot(
 def test_every_iteration_trains_from_the_base_weights_on_the_demonstrations_too(
     store: TrajectoryStore, workdir: WorkDir, base: Policy, config: Config
 ) -> None:
-    tasks = {task.id: task for task in given_tasks(config).train}
+    tasks = {task.id: task for task in given_tasks(config).train.explored(0)}
     everything = {t.id: t for t in store.trajectories()}
     examples = shown(base, config)
     for one in store.selected(1):

@@ -132,7 +132,7 @@ class _Builder:
         """A rule that needs `last`, and what it concludes."""
         rng, subject = self._rng, last[1]
         premises = [last]
-        others = [one for one in self._known if one[1] == subject and one != last]
+        others = [one for one in self._known if one[1] == subject and one not in (last, opposite(last))]
         if others and rng.random() < _SECOND_PREMISE:
             premises.insert(rng.randint(0, 1), rng.choice(others))
         conclusion = self._new_literal(rng.choice(last[1:]))
@@ -144,7 +144,9 @@ class _Builder:
         subject = self._constant()
         premises = [self._literal(subject)]
         if self._rng.random() < _SECOND_PREMISE:
-            premises = list(dict.fromkeys([*premises, self._literal(subject, may_ask_absence=True)]))
+            second = self._literal(subject, may_ask_absence=True)
+            if opposite(second) not in premises:
+                premises = list(dict.fromkeys([*premises, second]))
         conclusion = self._new_literal(self._rng.choice(premises[0][1:]), premises)
         return self._general(premises, conclusion, subject)
 

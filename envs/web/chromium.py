@@ -37,7 +37,10 @@ def find_chromium(path: str = "") -> str:
     asked = path or os.environ.get("ENVISIONS_CHROMIUM", "")
     if asked:
         if not (os.path.isfile(asked) and os.access(asked, os.X_OK)):
-            raise EnvironmentFailure(f"chromium={asked!r} is no executable file")
+            where = "chromium" if path else "$ENVISIONS_CHROMIUM"
+            raise EnvironmentFailure(
+                f"{where}={asked!r} is no executable file; without it one is looked for (make chromium)"
+            )
         return os.path.abspath(asked)
     found = next(filter(None, map(shutil.which, _NAMES)), None) or _playwrights_own()
     if found is None:

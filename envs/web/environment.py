@@ -12,6 +12,7 @@ MiniWoB++'s raw reward is 1. For a closed loop, `look` says what the page shows 
 
 import base64
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any, Literal
@@ -263,7 +264,10 @@ def _told(notes: list[str]) -> str:
     """The notes in one line: of many the first ones and the last, which may say how the episode ended."""
     if not notes:
         return ""
-    *others, last = (" ".join(note.split()) for note in notes)
+    counts = Counter(" ".join(note.split()) for note in reversed(notes))  # the last one first
+    *others, last = (
+        f"{note} ({count} times)" if count > 1 else note for note, count in reversed(counts.items())
+    )
     most = _ERROR_LIMIT // 2 if others else _ERROR_LIMIT
     if len(last) > most:
         last = last[: most - 1] + "…"

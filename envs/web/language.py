@@ -48,6 +48,7 @@ MOST_ROUNDS = 1_000  # rounds of all loops together
 _MOST_SHOWN = 100  # characters of an argument, where an action is told of
 
 NEXT_TURN = "# look again"
+_BYTE_ORDER_MARK = "\ufeff"  # which some editors put before a text
 
 
 class ProgramError(ValueError):
@@ -77,7 +78,7 @@ def read_program(text: str) -> list[Action]:
     if len(text) > MOST_TEXT:
         raise ProgramError(f"a program has at most {MOST_TEXT} characters, this one {len(text)}")
     try:
-        statements = _parse(extract_program(text))
+        statements = _parse(extract_program(text.lstrip(_BYTE_ORDER_MARK)))
         actions = list(islice(_Unrolled().block(statements, {}), MOST_ACTIONS + 1))
     except RecursionError:
         raise ProgramError("it is nested too deeply") from None

@@ -1,7 +1,6 @@
 // What a page is asked for. Playwright runs this file in every page before the page's own scripts; `envs.web`
 // calls the functions of `window.envisions`, several of them in one round trip.
-// A page of MiniWoB++ keeps its state in globals (core, WOB_DONE_GLOBAL, WOB_RAW_REWARD_GLOBAL); see core/core.js
-// of the wheel `miniwob`. Nothing here changes what a page shows or how it judges.
+// Nothing here changes what a page shows or how it judges. It keeps its state in globals; see core/core.js.
 (() => {
   "use strict";
 
@@ -102,7 +101,7 @@
     };
   }
 
-  // The task's own area, and what a page put beside it: dialogs, date pickers, menus of suggestions.
+  // The task's own area, and what a page put beside it: dialogs, calendars, menus.
   const roots = () => [...document.body.children].filter((root) => !FURNITURE.has(root.id));
 
   function isShown(element) {

@@ -16,6 +16,8 @@ from typing import Any
 from envs.base import EnvironmentFailure
 
 _WHEEL, _VERSION = "miniwob", "1.1.0"
+# SHA-256 of its list of checksums, as far as it is of pages.
+_RECORD = "d1814cdd26afab9b206afa36043a5379e18f9811700e8de12607add056d37b35"
 _INSTALL = f"pip install --force-reinstall --no-deps {_WHEEL}=={_VERSION}"
 
 # The paper's 44 tasks (table 7), by name.
@@ -60,16 +62,23 @@ class Pages:
         self.folder = Path(folder).resolve() if folder else _wheels_folder()
         self.names = tuple(sorted(path.stem for path in (self.folder / "miniwob").glob("*.html")))
         if not self.names:
-            raise EnvironmentFailure(f"there are no pages in {self.folder / 'miniwob'}")
+            raise EnvironmentFailure(
+                f"there are no pages in {self.folder / 'miniwob'}: a folder of pages has them in miniwob/, "
+                "beside core/ and common/"
+            )
 
     def path(self, name: Any) -> Path:
         """The file of one page. Raises ValueError if there is none of that name."""
         if not isinstance(name, str):
             raise ValueError(f"a page is named by a text such as 'click-test', not by {name!r:.80}")
         if name not in self.names:
-            near = get_close_matches(name, self.names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.names)}"
-            raise ValueError(f"MiniWoB++ has no page {name!r}; {hint}")
+            near = get_close_matches(name[:80], self.names, n=1)
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"the names of all {len(self.names)} are in pages.names"
+            )
+            raise ValueError(f"there is no page {name!r:.80}; {hint}")
         return self.folder / "miniwob" / f"{name}.html"
 
 
@@ -115,7 +124,12 @@ def _altered(wheel: Distribution) -> list[str] | None:
             return None
         elif _checksum(path, file.hash.mode) != file.hash.value:
             wrong.append(f"{path} was altered")
-    return wrong if files else None
+    if not files:
+        return None
+    record = "\n".join(sorted(f"{file} {file.hash.value}" for file in files if file.hash is not None))
+    if not wrong and hashlib.sha256(record.encode()).hexdigest() != _RECORD:
+        wrong.append("the list of their checksums was altered")
+    return wrong
 
 
 def _checksum(path: Path, method: str) -> str:

@@ -16,6 +16,7 @@ from envs.web.language import Action, ProgramError, read_program
 from envs.web.pages import Pages
 from envs.web.settings import WebSettings
 from envs.web.start import BrowserLost
+from envs.web.tab import ScriptError
 from envs.web.watchdog import Watchdog, kill_browsers
 
 _ATTEMPTS = 2
@@ -100,7 +101,7 @@ class Server:
                 with self._watchdog.guarding(self._settings.time_limit_s + _GRACE_S):
                     answer = self._episode(browser, job, actions)
             except (BrowserLost, EpisodeOver) as error:  # over before it began: no program did that
-                answer = Answer("infrastructure", notes=[f"the browser was lost: {error}"])
+                answer = Answer("infrastructure", notes=[f"{_culprit(error)}: {error}"])
                 if self._watchdog.fired:
                     answer = Answer("timeout", notes=["the page did not react any more"])
                 kill_browsers()
@@ -132,6 +133,11 @@ class Server:
             limit = self._settings.time_limit_s
             episode.notes.append(f"the episode was not over after {limit:g} s")
         return _filled(answer, episode)
+
+
+def _culprit(error: BrowserLost | EpisodeOver) -> str:
+    failed = isinstance(error.__cause__, ScriptError)
+    return "the page does not work" if failed else "the browser was lost"
 
 
 def _filled(answer: Answer, episode: Episode) -> Answer:

@@ -1,5 +1,6 @@
 """The tab that episodes are played in: loading pages, asking them, and what they do beside that."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -23,11 +24,22 @@ _ADD_STYLE = f"""addEventListener("DOMContentLoaded", () => {{
   style.textContent = {_STYLE!r};
   document.head.append(style);
 }});"""
+_PICTURE = re.compile(r"""url\(["']?([^"')]+\.(?:png|gif|jpe?g|svg))""")  # that a style names
+# An icon that a style makes of a picture has no size until that is there; kept, it is there from the start.
+_KEEP = """Promise.allSettled(%s.map((url) => {
+  const picture = Object.assign(new Image(), { src: url });
+  (window.envisionsPictures ??= []).push(picture);
+  return picture.decode();
+})).then(() => null)"""
 _LOAD_LIMIT_MS = 20_000
 _WINDOW_LIMIT_S = 2.0
 DISMISSED = "the page showed a dialog, which was dismissed: {}"
 # Playwright, here and in its driver, keeps an object for every request of a tab until that is closed.
 _MOST_LOADS = 50
+
+
+class ScriptError(PlaywrightError):
+    """A script of the page, or one that was asked of it, raised."""
 
 
 class Tab:
@@ -66,6 +78,8 @@ class Tab:
         self.page.goto(path.as_uri(), timeout=_LOAD_LIMIT_MS)
         self.page.request_gc()  # of the page before: left to itself, Chromium keeps a dozen of them
         self.path = self.evaluate("location.pathname")
+        if pictures := sorted(set(_PICTURE.findall(path.read_text(encoding="utf-8", errors="replace")))):
+            self.evaluate(_KEEP % json.dumps(pictures), is_promise=True)
         self._is_loading = False
 
     def evaluate(self, expression: str, *, is_promise: bool = False) -> Any:
@@ -73,7 +87,7 @@ class Tab:
         asked = {"expression": expression, "returnByValue": True, "awaitPromise": is_promise}
         answer = self.hands.call("Runtime.evaluate", asked)
         if "exceptionDetails" in answer:
-            raise PlaywrightError(answer["exceptionDetails"]["exception"].get("description", "no Error"))
+            raise ScriptError(answer["exceptionDetails"]["exception"].get("description", "no Error"))
         return answer["result"].get("value")
 
     def clear_clipboard(self) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+from contextlib import suppress
 from fcntl import ioctl
 from functools import partial
 from tempfile import TemporaryDirectory, gettempdir
@@ -50,7 +51,8 @@ def main(arguments: list[str]) -> int:
         os.close(answers)
         status = watch(parent_handle, child)
         if not shared:
-            linux.unmount(scratch)
+            with suppress(OSError):  # the child may have been ended before it mounted anything
+                linux.unmount(scratch)
         return status
 
 

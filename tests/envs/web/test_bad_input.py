@@ -54,6 +54,29 @@ def test_no_pairs(web: WebEnvironment) -> None:
             list(web.tasks(instances))  # type: ignore[arg-type]
 
 
+def test_what_execute_does_not_take(web: WebEnvironment) -> None:
+    task = web.task("click-test", 1)
+    with pytest.raises(TypeError, match="got None as the program of task click-test/1"):
+        list(web.execute([(task, None)]))  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"takes pairs .* got 'click-test'"):
+        list(web.execute(["click-test"]))  # type: ignore[list-item]
+
+
+def test_a_page_that_does_not_work_is_told_apart_from_a_lost_browser(tmp_path: Path) -> None:
+    (tmp_path / "miniwob").mkdir()
+    (tmp_path / "core").symlink_to(Pages().folder / "core")
+    page = (Pages().folder / "miniwob" / "click-test.html").read_text()
+    start = "var genProblem = function() {"
+    broken = page.replace(start, f"{start} throw new Error('boom');")
+    (tmp_path / "miniwob" / "broken.html").write_text(broken)
+    (tmp_path / "miniwob" / "empty.html").write_text("<p>Hello")
+    with WebEnvironment(workers=1, pages=str(tmp_path)) as own:
+        for name, why in (("broken", "boom"), ("empty", "no MiniWoB.. task")):
+            told = f"{name}/1 could not be observed: the page does not work: .*{why}"
+            with pytest.raises(EnvironmentFailure, match=told):
+                own.task(name, 1)
+
+
 def test_half_a_surrogate_pair_is_legible_in_an_outcome(web: WebEnvironment) -> None:
     task = web.task("enter-text", 1)
     program = (
@@ -116,7 +139,11 @@ def test_pages_that_were_altered_or_are_missing(tmp_path: Path, monkeypatch: pyt
     assert Pages(html).folder == html.resolve()  # asked for by name: one's own
 
     record = tmp_path / f"miniwob-{installed.version}.dist-info" / "RECORD"
+    shutil.copytree(str(installed.locate_file("miniwob/html")), html, dirs_exist_ok=True)
     lines = record.read_text().splitlines()
+    record.write_text("\n".join(line for line in lines if "click-test.html" not in line))
+    with pytest.raises(EnvironmentFailure, match="the list of their checksums was altered"):
+        Pages()
     for text in ("", "\n".join(f"{line.split(',')[0]},," for line in lines)):
         record.write_text(text)
         with pytest.raises(EnvironmentFailure, match="installed without checksums"):
@@ -132,7 +159,7 @@ def test_pages_that_were_altered_or_are_missing(tmp_path: Path, monkeypatch: pyt
     "options, error, expected",
     [
         ({"pages": 5}, TypeError, "pages must be the path of a folder, not 5"),
-        ({"chromium": "/nowhere"}, EnvironmentFailure, "chromium='/nowhere' is no executable file"),
+        ({"chromium": "/nowhere"}, EnvironmentFailure, "chromium='/nowhere' is no executable file; without"),
         ({"workers": 0}, ValueError, "workers must be a whole number from 1"),
         ({"time_limit_s": 0}, ValueError, r"in \(0, 3600\]"),
         ({"success": "some"}, ValueError, "success must be one of one, above_0.8"),

@@ -121,3 +121,14 @@ def test_an_xpath_finds_nothing_of_what_tells_of_other_episodes(web: WebEnvironm
     programs = [f"agent.click_xpath(\"//*[@id='{name}']\")" for name in furniture]
     for outcome in web.execute([(task, program) for program in programs]):
         assert "nothing on the page matches" in outcome.error
+
+
+def test_icons_are_there_from_a_browsers_first_episode() -> None:
+    """What a style makes of a picture has no size, and cannot be clicked, until the picture is there."""
+    click = "agent.click_xpath(\"(//span[@class='{}'])[1]\")".format
+    jobs = {"email-inbox-delete": "trash", "email-inbox-star-reply": "star", "social-media": "more"}
+    with sync_playwright() as playwright:
+        for page, icon in jobs.items():
+            with server(playwright, 10**6, True) as fresh:
+                first = fresh.run(Job(page, 3, program=click(icon)))
+            assert first.notes == [] and "clicked" in first.effects[0], (page, first)
