@@ -19,6 +19,9 @@ from tests.envs.conftest import run
         ("```python\nresult = 1", "result = 1"),
         ("```python\na = 1\n```\n```python\nb = 2\n```", "a = 1"),
         ("```\n\n```", ""),
+        ("```python\nresult = 1```\nDone.", "result = 1"),
+        ("a = '```'\nresult = 1", "a = '```'\nresult = 1"),  # a fence begins a line
+        ("```result = 1", "```result = 1"),
         ("", ""),
     ],
 )
