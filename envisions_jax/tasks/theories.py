@@ -7,7 +7,8 @@ remembered. Task i of a set depends on (seed, split, settings, i) and on the tex
 starts with the smaller one.
 
 A statement's form says nothing of its label where theories have negation: true and false ones are as often
-negated as not. Without negation, in an open world, what follows is never negated, so that "not" alone tells
+negated as not (54 to 46 of closed theories of few sentences, which often leave nothing undecided). Without
+negation, in an open world, what follows is never negated, so that "not" alone tells
 false from true; ProofWriter has that too, and a program that states the positive fact is right on both (64 %
 of its 3,600 tasks). Choose the kinds with negation to see what is understood.
 """
@@ -112,7 +113,8 @@ def generate_theories(
         else:
             raise TaskError(
                 f"theories: found only {index} different ones of the {size} asked for ({split=}, {kind=}, "
-                f"{depth=}, {label=}, {settings.sentences=}); ask for fewer, or allow others"
+                f"{depth=}, {label=}, {settings.sentences=}); "
+                f"{'ask for fewer, or ' if index else ''}allow others"
             )
         seen.add((task.context, task.question))
         tasks.append(task)

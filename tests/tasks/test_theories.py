@@ -18,6 +18,7 @@ from envisions_jax.tasks.theory_words import VOCABULARIES, Vocabulary
 from envs.logic.forward import Budget, derive
 from envs.logic.language import Program, parse
 from envs.logic.theory import Implication, World, number
+from tests.envs.logic.grounded import grounded_answer
 
 SMALL = TheorySettings(sentences=(3, 6), depths=(0, 1, 2))
 CLOSED = TheorySettings(world="closed")
@@ -37,6 +38,12 @@ def test_gold_programs_give_gold_labels_and_none_is_vacuous(settings: TheorySett
     with envs.make("logic", engine="forward") as engine:
         outcomes = list(engine.execute([*programs(tasks), *short]))
     assert Counter(outcome.kind for outcome in outcomes) == {"correct": 240}
+    for task, text in programs(tasks):  # and neither the engine's code nor the generator's judges so
+        program = parse(text)
+        assert grounded_answer(program, settings.world) == task.answer, text
+        for rule in program.rules:
+            opposites = {replace(premise, value=not premise.value) for premise in rule.premises}
+            assert not opposites & set(rule.premises), text
 
 
 def test_pyke_says_the_same() -> None:
@@ -161,6 +168,9 @@ def test_words_of_the_splits_are_different_and_make_names() -> None:
     for field in fields(Vocabulary):
         train, test = (getattr(VOCABULARIES[split], field.name) for split in ("train", "test"))
         assert not set(train) & set(test) and len(train) > 3 * len(test) >= 24
+    assert not any(
+        re.search("(s|x|z|ch|sh|o|[^aeiou]y)$", verb) for one in VOCABULARIES.values() for verb in one.verbs
+    )
     for words in VOCABULARIES.values():
         everything = [*words.people, *words.animals, *words.attributes, *(verb + "s" for verb in words.verbs)]
         assert len({word.lower() for word in everything}) == len(everything)

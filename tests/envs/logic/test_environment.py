@@ -202,7 +202,13 @@ def test_time_limits_hold_in_both_engines() -> None:
         assert run(environment, text).kind == "timeout"
         assert run(environment, _BLUE).correct
     with envs.make("logic", engine="forward", time_limit_s=1e-6) as environment:
-        assert run(environment, text).kind == "timeout"
+        outcome = run(environment, text)
+        assert outcome.kind == "timeout" and "time limit" in outcome.error
+
+
+def test_backticks_in_a_gloss_cut_nothing(environment: LogicEnvironment) -> None:
+    facts = "Nice(Anne, True) ::: ```\nBig(Anne, True) ::: see ```a```"
+    assert run(environment, theory("Nice(Anne, True)", facts)).correct
 
 
 def test_pyke_leaves_no_file(environment: LogicEnvironment, tmp_path: os.PathLike[str]) -> None:

@@ -1,6 +1,7 @@
 """Small theories with known answers, in both worlds and by both engines; vacuous programs; depth; budgets."""
 
 import re
+import time
 
 import pytest
 
@@ -28,6 +29,7 @@ def _in_full(short: re.Match[str]) -> str:
 
 
 _CHAIN = "A($x) => B($x); B($x) => C($x)"
+_ABSENCES = "; ".join(f"D($x) & ~P{i}($x) => P{i + 1}($x)" for i in range(4))
 _TRANSITIVE = "R($x, $y) & R($y, $z) => R($x, $z)"
 
 OPEN = [
@@ -74,6 +76,9 @@ CLOSED = [
     ("rule without a positive premise", "B(a)", "~A(a) => A(b)", "A(b)", "True"),
     ("failure of what is derived later", "D(a)", "~A($x) => C($x); D($x) => A($x)", "C(a)", "False"),
     ("strata", "D(a)", "D($x) & ~A($x) => B($x); D($x) & ~B($x) => C($x)", "~C(a)", "True"),
+    ("absences of absences", "D(a)", _ABSENCES, "P3(a)", "True"),
+    ("and of one more", "D(a)", _ABSENCES, "P4(a)", "False"),
+    ("two conclusions, one negated", "A(a)", "A($x) => ~B($x) & C($x)", "C(a)", "True"),
     ("a concluded negation changes nothing", "A(a)", "A($x) => ~B($x); ~B($x) => C($x)", "C(a)", "True"),
     ("what follows wins over a stated negation", "A(a); ~B(a)", "A($x) => B($x)", "B(a)", "True"),
     ("it follows if it does not", "A(a)", "~B(a) => B(a)", "B(a)", "False"),
@@ -157,6 +162,23 @@ def test_steps_are_limited() -> None:
     rule = "A($x) & A($y) & A($z) & A($w) => C($x)"
     with pytest.raises(OutOfBudget, match="steps"):
         findings(program(constants, rule, "C(c1)"), "open", "forward")
+
+
+def test_every_look_at_the_clock_counts() -> None:
+    budget = forward.Budget(seconds=0.05)
+    with pytest.raises(OutOfBudget, match="time limit"):
+        while True:
+            budget.spend(1)
+            time.sleep(1e-5)
+
+
+def test_every_rule_that_a_fact_meets_is_a_step() -> None:
+    facts, rules = (
+        "; ".join(f"A(c{n})" for n in range(50)),
+        "; ".join(f"A(d{n}) => B(d{n})" for n in range(50)),
+    )
+    with pytest.raises(OutOfBudget, match="more than 2000 steps"):
+        forward.derive(number(program(facts, rules, "B(c1)"), "open"), forward.Budget(steps=2000))
 
 
 def test_time_is_limited() -> None:
