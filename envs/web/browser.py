@@ -265,13 +265,21 @@ class Browser:
         if self._tab.page.is_closed():
             raise EpisodeOver("the page closed itself")
         if self._tab.left_for:  # it may take a moment until it is gone
-            raise EpisodeOver(_left(self._tab.left_for))
+            raise EpisodeOver(self._left())
 
     def _see(self, episode: Episode, state: dict[str, Any] | None) -> None:
         if state is None or state["path"] != self._tab.path:
-            raise EpisodeOver(_left(self._tab.evaluate("location.href")))
+            raise EpisodeOver(self._left())
         episode.done, episode.reward, episode.focused = state["done"], state["reward"], state["focused"]
         episode.notes += [DISMISSED.format(said) for said in state["dialogs"]]
+
+    def _left(self) -> str:
+        """That the page was left, and what for, as far as that can be told."""
+        where = self._tab.left_for or self._tab.page.url
+        if not self._tab.left_for:
+            with suppress(PlaywrightError):  # it may be left for yet another
+                where = self._tab.evaluate("location.href")
+        return f"the page was left for {where[:200]}"
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -282,12 +290,8 @@ class Browser:
             self._name = ""
             has_begun = "reset" not in [name for name, *_ in self._waiting]
             if has_begun and any(sign in str(error) for sign in _SIGNS_OF_LEAVING):
-                raise EpisodeOver(_left(self._tab.left_for or self._tab.page.url)) from error
+                raise EpisodeOver(self._left()) from error
             raise BrowserLost(first_line(error)) from error
         except BaseException:
             self._name = ""
             raise
-
-
-def _left(url: str) -> str:
-    return f"the page was left for {url[:200]}"

@@ -89,7 +89,6 @@ def test_an_episode_on_a_used_page_is_as_on_a_new_one() -> None:
         (["popup"], ["the page opened a window, which was closed"]),
         (["alert", "confirm"], ["look here", "really?"]),
         (["blank"], ["the page was left for about:blank"]),
-        (["leave"], ["miniwob/click-test.html"]),
     ],
 )
 def test_what_a_page_did_last_is_told_of_its_own_episode(

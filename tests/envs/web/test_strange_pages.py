@@ -106,8 +106,15 @@ def test_an_episode_that_takes_too_long_is_a_timeout(strange: WebEnvironment) ->
 
 def test_how_an_episode_ended_is_told_after_however_many_notes(strange: WebEnvironment) -> None:
     task = strange.task("strange", 1)
-    program = "for i in range(50):\n    agent.click_xpath('//nothing')\n"
+    program = "for i in range(50):\n    agent.click_xpath(f'//nothing{i}')\n"
     [outcome] = strange.execute([(task, program)])
     assert outcome.kind == "wrong" and len(outcome.error) <= 500
-    assert outcome.error.startswith("line 2: agent.click_xpath('//nothing'): nothing on the page matches; ")
+    assert outcome.error.startswith("line 2: agent.click_xpath('//nothing0'): nothing on the page matches; ")
     assert outcome.error.endswith(" …; the episode was not over at the program's end")
+
+
+def test_what_happened_again_and_again_is_told_once(strange: WebEnvironment) -> None:
+    program = "for i in range(50):\n    agent.click_xpath('//nothing')\n"
+    [outcome] = strange.execute([(strange.task("strange", 1), program)])
+    what = "line 2: agent.click_xpath('//nothing'): nothing on the page matches (50 times)"
+    assert outcome.error == f"{what}; the episode was not over at the program's end"
