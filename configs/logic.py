@@ -73,7 +73,7 @@ def _shrink(config: ConfigDict) -> None:
     config.loop.iterations = 3
     config.loop.cold_start = "demonstrations"
     config.loop.cold_start_examples = 64
-    config.loop.cold_start_epochs = 4
+    config.loop.cold_start_epochs = 2
     config.sampler.temperature = 0.7
     config.sampler.max_new_tokens = 160
     config.sampler.shard_tasks = 96
@@ -83,7 +83,7 @@ def _shrink(config: ConfigDict) -> None:
     config.eval.shard_tasks = 180
     config.selection.n1 = 1
     config.selection.n2 = 1
-    config.train.learning_rate = 2e-4
+    config.train.learning_rate = 3e-4
     config.train.batch_size = 8
     config.train.epochs = 2
     config.train.max_length = 512
