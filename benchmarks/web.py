@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import psutil
 
 from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
 from benchmarks.runner import Bench, main
@@ -89,7 +88,12 @@ def start_peer(name: str) -> Iterator[PeerProcess]:
     }
     command = [str(_PYTHON), str(Path(__file__).parent / "web_peers" / "play.py"), name]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | settings
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | settings,
+        start_new_session=True,
     )
     try:
         peer = PeerProcess(process)
@@ -97,18 +101,14 @@ def start_peer(name: str) -> Iterator[PeerProcess]:
         yield peer
     finally:
         assert process.stdin is not None
-        started: list[psutil.Process] = []
-        with suppress(psutil.NoSuchProcess):
-            started = psutil.Process(process.pid).children(recursive=True)
         with suppress(BrokenPipeError):
             process.stdin.close()
         try:
             process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
-        for left in started:  # the package miniwob ends its driver, but not its browser
-            with suppress(psutil.NoSuchProcess):
-                left.kill()
+        with suppress(ProcessLookupError):  # the package miniwob ends its drivers, but not their browsers
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def measure(bench: Bench) -> list[Case]:
