@@ -103,10 +103,8 @@ def start_peer(name: str) -> Iterator[PeerProcess]:
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
         with suppress(ProcessLookupError):  # the package miniwob ends its drivers, but not their browsers
             os.killpg(process.pid, signal.SIGKILL)
 

@@ -100,7 +100,6 @@ def _shrink_further(config: ConfigDict) -> None:
     config.theories.depths = (0, 1)
     config.loop.iterations = 2
     config.loop.cold_start_examples = 24
-    config.loop.cold_start_epochs = 2
     config.sampler.k = 3
     config.sampler.max_new_tokens = 112
     config.sampler.shard_tasks = 6

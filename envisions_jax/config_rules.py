@@ -34,8 +34,13 @@ _NOT_NEGATIVE = (
 )
 _STYLES = {"web": ("web",), "logic": ("logic", "logic_short"), "python": ("expression", "function", "pal")}
 _DOMAINS = {"python": "math", "logic": "logic"}  # of the data sets that an environment can judge
-_READ_BY = {"web": "web", "logic": "logic", "theories": "logic"}  # sections of one env.name alone
-_NOT_OF_THE_WEB = ("env.sandbox", "env.memory_limit_mb")
+# Sections and keys that not every env.name has a use for, and those that have.
+_READ_BY = {
+    "web": ("web",),
+    "logic": ("logic",),
+    "theories": ("logic",),
+    **dict.fromkeys(("env.sandbox", "env.memory_limit_mb", "tasks.fresh"), ("python", "logic")),
+}
 _MOST_TURNS = 20  # of an episode, which is played from its beginning for each look
 _POSITIVE = ("sampler.temperature", "train.learning_rate", "train.clip_norm")
 
@@ -76,11 +81,9 @@ def refuse_unused(flat: Mapping[str, Any], default: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a setting of another domain, which would change nothing."""
     name = flat["env.name"]
     for key, value in flat.items():
-        is_used = _READ_BY.get(key.partition(".")[0], name) == name and (
-            name != "web" or key not in _NOT_OF_THE_WEB
-        )
+        readers = _READ_BY.get(key) or _READ_BY.get(key.partition(".")[0], (name,))
         why = f"has no effect with env.name={name!r}; leave it out"
-        _require(is_used or value == default[key], flat, key, why)
+        _require(name in readers or value == default[key], flat, key, why)
 
 
 def _validate_shots(flat: Mapping[str, Any]) -> None:
@@ -113,10 +116,9 @@ def _validate_tasks(flat: Mapping[str, Any]) -> None:
         _require(len(set(names)) == len(names), flat, f"tasks.{split}", "names a data set twice")
         sized = flat[f"tasks.{split}_size"] > 0 or not {n.partition(":")[0] for n in names} & set(MADE)
         _require(sized, flat, f"tasks.{split}_size", "the task generator needs to know how many to make")
-    made = {name.partition(":")[0] for name in flat["tasks.train"]} <= set(MADE)
-    made = made and not any("[" in name for name in flat["tasks.train"])
-    why = f"only generated problems are as many as are asked for; name {' or '.join(MADE)}, without a slice"
-    _require(made or not flat["tasks.fresh"], flat, "tasks.fresh", why)
+    are_made = set(flat["tasks.train"]) <= set(MADE)
+    why = f"only generated problems are as many as are asked for; name {' or '.join(MADE)}, without a split"
+    _require(are_made or not flat["tasks.fresh"], flat, "tasks.fresh", why)
     steps = flat["tasks.steps"]
     good = 1 <= len(steps) <= 4 and all(0 <= share < float("inf") for share in steps) and sum(steps) > 0
     _require(good, flat, "tasks.steps", "give 1 to 4 shares, not negative, not all zero")
@@ -145,9 +147,6 @@ def _validate_pages(flat: Mapping[str, Any]) -> None:
         f"the seeds of iteration {most} are those of the tests: at most {most}",
     )
     _require(not flat["tasks.path"], flat, "tasks.path", "the web's tasks are pages, not files")
-    _require(
-        not flat["tasks.fresh"], flat, "tasks.fresh", "the web's seeds are new in every iteration anyway"
-    )
     _require(flat["web.most_tokens"] >= 50, flat, "web.most_tokens", "must be at least 50")
     _require(1 <= flat["web.turns"] <= _MOST_TURNS, flat, "web.turns", f"must be from 1 to {_MOST_TURNS}")
 

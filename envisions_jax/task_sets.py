@@ -81,11 +81,6 @@ def train_sets(config: Config) -> dict[str, list[Task]]:
     return {name: load_set(config, name, "train") for name in config.tasks.train}
 
 
-def train_tasks(config: Config) -> list[Task]:
-    """Tasks to train on, of all data sets together. Raises RunError."""
-    return [task for group in train_sets(config).values() for task in group]
-
-
 def test_tasks(config: Config) -> dict[str, list[Task]]:
     """Tasks to test on, by data set, split left out of its name where it is clear. Raises RunError."""
     short = [name.partition(":")[0] for name in config.tasks.test]

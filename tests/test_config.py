@@ -160,6 +160,7 @@ BAD_ON_THE_WEB = [
     ("tasks.train", ("paper", "click-test"), "'paper' stands for 44 pages, and stands alone"),
     ("tasks.test", ("click-test", "click-test"), "names a page twice"),
     ("env.sandbox", "best", "has no effect with env.name='web'"),
+    ("tasks.fresh", True, "has no effect with env.name='web'"),
     ("tasks.test", (), "at least one page"),
     ("tasks.train_size", 51, "there are 50 seeds of a page"),
     ("tasks.test_size", 31, "there are 30 seeds of a page"),

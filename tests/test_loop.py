@@ -22,7 +22,6 @@ from envisions_jax.stages.candidates import self_reward
 from envisions_jax.stages.run import fold, tokenizer_of
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.task_sets import given_tasks
-from envisions_jax.task_sets import train_tasks as load_train_tasks
 from envisions_jax.training import Example, TrainConfig, Trainer, restore_params
 from envisions_jax.workdir import WorkDir, check_workdir
 from tests.tiny_experiment import TEST_TASKS, TRAIN_TASKS, make_config, make_experiment
@@ -102,7 +101,7 @@ def test_candidates_are_those_of_the_public_api_whatever_the_shards(
     store: TrajectoryStore, base: Policy, workdir: WorkDir, config: Config
 ) -> None:
     for iteration in range(ITERATIONS):
-        tasks = load_train_tasks(config)[2:4]
+        tasks = given_tasks(config).train.explored(0)[2:4]
         prompts = [PROMPTS.explore(task, shots=1 if iteration == 0 else 0) for task in tasks]
         ids = [f"{iteration}/explore/{task.id}" for task in tasks]
         sampled = policy_of(base, workdir, iteration).generate(
@@ -116,7 +115,7 @@ def test_candidates_are_those_of_the_public_api_whatever_the_shards(
 def test_self_reward_is_the_mean_log_prob_under_the_task_prompt_for_both_stages(
     store: TrajectoryStore, base: Policy, workdir: WorkDir, config: Config
 ) -> None:
-    tasks = {task.id: task for task in load_train_tasks(config)}
+    tasks = {task.id: task for task in given_tasks(config).train.explored(0)}
     for iteration in range(ITERATIONS):
         policy = policy_of(base, workdir, iteration)
         for trajectory in store.trajectories(iteration):
@@ -139,7 +138,7 @@ def test_training_starts_from_the_base_weights_with_l1_and_l2(
     store: TrajectoryStore, base: Policy, workdir: WorkDir, config: Config
 ) -> None:
     """Trained anew from theta_0 on what the store says was selected, the last policy comes out again."""
-    tasks = {task.id: task for task in load_train_tasks(config)}
+    tasks = {task.id: task for task in given_tasks(config).train.explored(0)}
     everything = {t.id: t for t in store.trajectories()}
     last = ITERATIONS - 1
     assert {e.kind for e in store.selected(last)} == {"L1", "L2"}
@@ -257,7 +256,7 @@ def test_a_run_interrupted_at_any_use_of_the_environment_ends_as_one_never_inter
 def test_examples_that_are_too_long_are_counted_and_told(
     experiment: Path, config: Config, base: Policy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prompts = [PROMPTS.explore(task, shots=0) for task in load_train_tasks(config)]
+    prompts = [PROMPTS.explore(task, shots=0) for task in given_tasks(config).train.explored(0)]
     most = max(len(tokenizer_of(base).encode(prompt)) for prompt in prompts) + 1
     short = make_config(experiment, train__max_length=most, train__row_length=most, loop__iterations=1)
     workdir = run(short, tmp_path / "run")

@@ -22,7 +22,7 @@ from envs.web.devtools import free_port
 from envs.web.episodes import Observation
 from envs.web.language import COPYING, KEYS, Action
 from envs.web.pages import Pages
-from envs.web.start import BrowserLost, first_line, losing, start_chromium
+from envs.web.start import BrowserLost, first_line, start_chromium
 from envs.web.tab import DISMISSED, Tab
 
 _TASK: FloatRect = {"x": 0, "y": 0, "width": 160, "height": 210}
@@ -86,8 +86,10 @@ class Browser:
         self._has_copied = False  # into the clipboard, since it was cleared
         port = free_port() if has_own_network else None
         self._browser = start_chromium(playwright, executable, port)
-        with losing():
+        try:
             self._tab = Tab(self._browser, pages.folder, port)
+        except PlaywrightError as error:
+            raise BrowserLost(first_line(error)) from error
 
     @property
     def refused_requests(self) -> int:

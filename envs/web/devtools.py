@@ -4,7 +4,8 @@ A call by way of Playwright wakes its event loop, its driver and then Chromium, 
 `Direct` speaks to Chromium itself (DevTools protocol 1.3) and posts what belongs together at once. It needs a
 port of this machine, which anybody here could use, and so it is for workers with a network of their own.
 
-Dialogs, requests and windows stay Playwright's affair; `Direct` lets it see to them when a call takes long.
+Refusing requests and closing windows stay Playwright's affair; `Direct` lets it see to them when a call takes
+long.
 """
 
 import json
@@ -70,9 +71,6 @@ class Hands(Protocol):
     def type(self, text: str) -> None:
         """Types on an American keyboard; what that has no key for is put in as it is."""
 
-    def see_to_playwright(self) -> None:
-        """Lets Playwright deal with what it has heard of."""
-
     def let_go(self) -> None:
         """To be called before the tab is closed."""
 
@@ -98,9 +96,6 @@ class ByPlaywright:
 
     def type(self, text: str) -> None:
         self._page.keyboard.type(text)
-
-    def see_to_playwright(self) -> None:
-        self._session.send("Target.getTargetInfo")  # any call does
 
     def let_go(self) -> None:
         pass  # nothing is held
@@ -148,9 +143,6 @@ class Direct:
     def type(self, text: str) -> None:
         self._run([call for character in text for call in _typing(character)])
 
-    def see_to_playwright(self) -> None:
-        self._session.send("Target.getTargetInfo")  # any call does
-
     def let_go(self) -> None:
         self._socket.shutdown()
 
@@ -167,14 +159,14 @@ class Direct:
                 if message.get("id", 0) >= first:  # others are answers to calls that an exception cut off
                     answers[message["id"]] = message
         except (OSError, websocket.WebSocketException) as error:
-            self.see_to_playwright()  # which raises what has happened, if it knows
+            see_to_playwright(self._session)  # which raises what has happened, if it knows
             raise PlaywrightError(f"the connection to Chromium ended: {error}") from error
         return [_result(answers[first + i]) for i in range(len(calls))]
 
     def _next_message(self) -> dict[str, Any]:
         patience, most = _PATIENCE_MS
         while not self._arrival.poll(patience):
-            self.see_to_playwright()  # the page may be waiting for it
+            see_to_playwright(self._session)  # the page may be waiting for it
             patience = min(2 * patience, most)
         if not (text := self._socket.recv()):
             raise ConnectionError("Chromium closed it")
@@ -185,6 +177,11 @@ class Direct:
         if event in _EVENTS:
             self._heed(cast(Event, event), message["params"])
         return message
+
+
+def see_to_playwright(session: CDPSession) -> str:
+    """Lets Playwright deal with what it has heard of; returns the id of the session's tab."""
+    return str(session.send("Target.getTargetInfo")["targetInfo"]["targetId"])  # any call does
 
 
 def free_port() -> int:

@@ -1,6 +1,7 @@
 // What a page is asked for. Playwright runs this file in every page before the page's own scripts; `envs.web`
 // calls the functions of `window.envisions`, several of them in one round trip.
-// Nothing here changes what a page shows or how it judges. It keeps its state in globals; see core/core.js.
+// A page keeps its state in globals; see core/core.js. Nothing here changes what it shows, dialogs aside, or how
+// it judges.
 (() => {
   "use strict";
 

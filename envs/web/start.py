@@ -1,8 +1,6 @@
 """Starting a Chromium, and what goes wrong with one."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import Browser as Chromium
@@ -16,15 +14,6 @@ _LIMIT_MS = 30_000  # it starts within a second, on a busy machine within ten
 
 class BrowserLost(RuntimeError):
     """The browser, or the process behind the page, died or was killed: the episode must be run again."""
-
-
-@contextmanager
-def losing() -> Iterator[None]:
-    """Whatever Playwright raises inside is BrowserLost."""
-    try:
-        yield
-    except PlaywrightError as error:
-        raise BrowserLost(first_line(error)) from error
 
 
 def start_chromium(playwright: Playwright, executable: str, port: int | None) -> Chromium:

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import BrowserContext, Dialog, Page
 from playwright.sync_api import Error as PlaywrightError
 
-from envs.web.devtools import ByPlaywright, Direct, Event, Hands
+from envs.web.devtools import ByPlaywright, Direct, Event, Hands, see_to_playwright
 
 # Room for the page of 160 x 210 and its furniture beside it; the mouse is parked outside of all of it.
 VIEWPORT = (330, 310)
@@ -111,7 +111,7 @@ class Tab:
         """Playwright tells of a window some time after Chromium has opened it."""
         patience = time.monotonic() + _WINDOW_LIMIT_S
         while len(self._windows) < self._opened and time.monotonic() < patience:
-            self.hands.see_to_playwright()
+            see_to_playwright(self._session)
         for window in self._windows:
             window.close()
         self._windows.clear()
@@ -136,13 +136,13 @@ class Tab:
 
     def _open(self) -> None:
         self.page = page = self._context.new_page()
-        session = self._context.new_cdp_session(page)
-        self._frame = session.send("Target.getTargetInfo")["targetInfo"]["targetId"]  # the main one's, too
+        self._session = session = self._context.new_cdp_session(page)
+        self._frame = see_to_playwright(session)  # a tab and its main frame have one id
         if self._port:
             self.hands: Hands = Direct(session, self._frame, self._port, self._heed)
         else:
             self.hands = ByPlaywright(page, session, self._heed)
-        self._loads = self._opened = 0
+        self._loads = 0
         page.on("dialog", self._dismiss)
         page.on("popup", lambda window: self._windows.append(window))
 

@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from envs.web.chromium import ARGUMENTS, find_chromium
-from envs.web.devtools import ByPlaywright, Direct, Hands, free_port
+from envs.web.devtools import ByPlaywright, Direct, Hands, free_port, see_to_playwright
 
 pytestmark = pytest.mark.browser
 _PAGE = """<textarea id="field" style="position: absolute; left: 10px; top: 10px"></textarea>
@@ -48,8 +48,8 @@ class Tabs:
     def open(self) -> tuple[Page, list[Hands]]:
         page = self.context.new_page()
         session = self.context.new_cdp_session(page)
-        target = session.send("Target.getTargetInfo")["targetInfo"]["targetId"]
-        return page, [ByPlaywright(page, session, _ignore), Direct(session, target, self.port, _ignore)]
+        direct = Direct(session, see_to_playwright(session), self.port, _ignore)
+        return page, [ByPlaywright(page, session, _ignore), direct]
 
 
 @pytest.fixture(scope="module")
