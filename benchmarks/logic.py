@@ -6,13 +6,14 @@ answers are right because it is fresh. No sandbox on either side. The last two c
 with one worker, Pyke in the sandbox. Every side reads the program's text, and every answer is checked.
 
 The programs are ProofWriter's training theories, by the tests' translator, if the data is there (see
-CONTRIBUTING.md); else generated ones in its style.
+CONTRIBUTING.md); else generated ones in its style: each side's note says which.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import shutil
@@ -27,26 +28,31 @@ import envs
 from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
 from benchmarks.runner import Bench, main
 from envisions_jax.tasks.theories import generate_theories
-from envs.logic import forward, pyke_engine
+from envs.logic import forward
 from envs.logic.language import parse
 from envs.logic.theory import number
 from envs.logic.worlds import Derive, answer, find
 
 TITLE = "Logic: one process or worker, beside Pyke with files and a compilation for each program"
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 Program = tuple[envs.Task, str]
 _folders = count()
 
 
 def measure(bench: Bench) -> list[Case]:
     """Engines alone, then the environment with each of them."""
-    programs = load_programs(20 if bench.options.quick else 2000)
+    if importlib.util.find_spec("pyke") is None:
+        raise BenchmarkError('Pyke is not installed: pip install "envisions-jax[logic]"')
+    from envs.logic import pyke_engine
+
+    source, programs = load_programs(20 if bench.options.quick else 2000)
     few = programs[:: 10 if bench.options.quick else 20]
     with contextlib.ExitStack() as stack:
         theirs = stack.enter_context(file_and_compile())
-        peer = Side("files", lambda turn: _check(few, theirs), lambda: _check(few[:1], theirs))
+        peer = Side("files", lambda turn: _check(few, theirs, source), lambda: _check(few[:1], theirs))
 
         def case(name: str, run: Callable[[str], str], asked: float) -> Case:
-            ours = Side("ours", lambda turn: _check(programs, run), lambda: _check(programs[:1], run))
+            ours = Side("ours", lambda turn: _check(programs, run, source), lambda: _check(programs[:1], run))
             return Case(name, "programs", *interleave(ours, peer, bench.options.repeats), asked=asked)
 
         def environment_case(engine: str) -> Case:
@@ -65,12 +71,12 @@ def measure(bench: Bench) -> list[Case]:
         ]
 
 
-def _check(programs: Sequence[Program], run: Callable[[str], str]) -> Work:
+def _check(programs: Sequence[Program], run: Callable[[str], str], source: str = "") -> Work:
     """Raises BenchmarkError for an answer that is not the right one."""
     for task, text in programs:
         if (said := run(text)) != task.answer:
             raise BenchmarkError(f"{task.id}: {said}, not {task.answer}")
-    return Work(len(programs))
+    return Work(len(programs), note=f"{len(programs)} {source}")
 
 
 def _execute(environment: envs.Environment, programs: Sequence[Program]) -> Work:
@@ -153,14 +159,23 @@ def _rule(number: int, text: str) -> str:
 # --- Programs ---
 
 
-def load_programs(most: int) -> list[Program]:
-    """Programs with the answers they must give, in an open world."""
-    folder = Path(os.environ.get("ENVISIONS_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        return [(task, task.meta["program"]) for task in generate_theories("train", most)]
+def load_programs(most: int) -> tuple[str, list[Program]]:
+    """What the programs are, and the programs with the answers they must give, in an open world.
+
+    Raises BenchmarkError where the folder that ENVISIONS_SHARED_DATA names does not have the data.
+    """
+    named = os.environ.get("ENVISIONS_SHARED_DATA")
+    folder = Path(named) if named else SHARED_DATA
+    if not named and not folder.is_dir():
+        made = [(task, task.meta["program"]) for task in generate_theories("train", most)]
+        return "generated programs (ProofWriter's are not here, see CONTRIBUTING.md)", made
     from tests.envs.logic.gold import PROOFWRITER, gold_programs
 
-    return [(gold.task, str(gold.program)) for gold in gold_programs(folder, PROOFWRITER)[:most]]
+    try:
+        golds = gold_programs(folder, PROOFWRITER)[:most]
+    except OSError as error:
+        raise BenchmarkError(f"ENVISIONS_SHARED_DATA={folder}: {error}") from error
+    return "of ProofWriter's gold programs", [(gold.task, str(gold.program)) for gold in golds]
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ import argparse
 import dataclasses
 import functools
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.measure import Case, gemm_rate
+from benchmarks.measure import BenchmarkError, Case, gemm_rate
 from envisions_jax.memory import restart_with_huge_pages
 
 if TYPE_CHECKING:
@@ -48,9 +49,16 @@ class Bench:
 
 
 def main(names: Sequence[str]) -> None:
-    """Runs the workloads `names` and prints a table after each."""
+    """Runs the workloads `names`, a table after each; what cannot be measured ends it in one line."""
     restart_with_huge_pages()
-    options, json_path = _parse()
+    options, json_path = _parse(names)
+    try:
+        _measure(names, options, json_path)
+    except BenchmarkError as error:
+        sys.exit(f"error: {error}")
+
+
+def _measure(names: Sequence[str], options: Options, json_path: str) -> None:
     console = Console(width=None if Console().is_terminal else 150)
     about = report.machine()
     console.print(", ".join(f"{key} {value}" for key, value in about.items()), highlight=False)
@@ -70,12 +78,20 @@ def main(names: Sequence[str]) -> None:
             report.write_json(json_path, about, results)
 
 
-def _parse() -> tuple[Options, str]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure against the peer.")
+def _parse(names: Sequence[str]) -> tuple[Options, str]:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks" + (f".{names[0]}" if len(names) == 1 else ""),
+        description=f"Measure {', '.join(names)} against the peer; docs/benchmarks.md says what that is.",
+    )
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side (default: 3)")
     parser.add_argument("--quick", action="store_true", help="toy sizes, one turn: a smoke test")
     parser.add_argument("--json", default="", metavar="FILE", help="also write everything measured")
     values = parser.parse_args()
     if values.repeats < 1:
         parser.error(f"--repeats={values.repeats}: measure at least once")
+    if values.json:
+        try:  # before hours of work, not after them
+            open(values.json, "a", encoding="utf-8").close()
+        except OSError as error:
+            parser.error(f"--json={values.json}: cannot be written ({error.strerror})")
     return Options(1 if values.quick else values.repeats, values.quick), values.json

@@ -84,6 +84,14 @@ def refuse_unused(flat: Mapping[str, Any], default: Mapping[str, Any]) -> None:
         readers = _READ_BY.get(key) or _READ_BY.get(key.partition(".")[0], (name,))
         why = f"has no effect with env.name={name!r}; leave it out"
         _require(name in readers or value == default[key], flat, key, why)
+        if key.startswith("theories.") and not _makes_theories(flat):
+            why = "has no effect without theories to train or test on, or to start from; leave it out"
+            _require(value == default[key], flat, key, why)
+
+
+def _makes_theories(flat: Mapping[str, Any]) -> bool:
+    sets = {name.partition(":")[0] for name in (*flat["tasks.train"], *flat["tasks.test"])}
+    return "theories" in sets or flat["loop.cold_start"] == "demonstrations"
 
 
 def _validate_shots(flat: Mapping[str, Any]) -> None:
@@ -117,7 +125,10 @@ def _validate_tasks(flat: Mapping[str, Any]) -> None:
         sized = flat[f"tasks.{split}_size"] > 0 or not {n.partition(":")[0] for n in names} & set(MADE)
         _require(sized, flat, f"tasks.{split}_size", "the task generator needs to know how many to make")
     are_made = set(flat["tasks.train"]) <= set(MADE)
-    why = f"only generated problems are as many as are asked for; name {' or '.join(MADE)}, without a split"
+    why = (
+        f"only generated problems are as many as are asked for; name {' or '.join(MADE)}, without a split, "
+        "or set tasks.fresh=False"
+    )
     _require(are_made or not flat["tasks.fresh"], flat, "tasks.fresh", why)
     steps = flat["tasks.steps"]
     good = 1 <= len(steps) <= 4 and all(0 <= share < float("inf") for share in steps) and sum(steps) > 0

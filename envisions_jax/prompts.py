@@ -297,7 +297,8 @@ def _first_paragraph(text: str) -> str:
 def _first_query(text: str) -> str:
     """The first block up to a blank line or the line after `Query:`, which ends a logic program."""
     lines = list(takewhile(bool, _first_block(text).split("\n")))
-    query = next((number for number, line in enumerate(lines) if line.strip() == "Query:"), len(lines))
+    codes = [line.partition(":::")[0].strip() for line in lines]
+    query = codes.index("Query:") if "Query:" in codes else len(lines)
     return "\n".join(lines[: query + 2])
 
 

@@ -18,6 +18,8 @@ from envs.web.chromium import find_chromium
 from envs.web.memory import check_workers, memory_mib
 from envs.web.pages import SEEDS_PER_ITERATION, TEST_SEEDS, Pages, pages_of
 
+MOST_REPEATED = 0.1  # share of a test set whose questions the same set's training split may have too
+
 
 @dataclass(frozen=True)
 class GivenTasks:
@@ -91,20 +93,23 @@ def test_tasks(config: Config) -> dict[str, list[Task]]:
 
 
 def load_set(config: Config, name: str, split: str) -> list[Task]:
-    """One data set: the part its name asks for, "asdiv:all[:700]", or `split`. Raises RunError.
+    """One data set: the part its name asks for, "asdiv:all[:700]", or `split`.
 
     Of fresh ones the tasks of all iterations; a larger set starts with the smaller one.
+
+    Raises RunError for data that cannot be had, ConfigError for generated tasks that cannot be made.
     """
     settings = config.tasks
     size = settings.train_size if split == "train" else settings.test_size
     if split == "train" and settings.fresh:
         size *= config.loop.iterations
     options = _generator_options(config).get(name.partition(":")[0], {"compat": config.compat})
-    path = None if name.partition(":")[0] in tasks.MADE else settings.path or None
+    is_made = name.partition(":")[0] in tasks.MADE
+    path = None if is_made else settings.path or None
     try:
         return tasks.load(name, split, path, size or None, settings.seed, **options)
     except tasks.TaskError as error:
-        raise RunError(str(error)) from error
+        raise (ConfigError if is_made else RunError)(str(error)) from error
 
 
 def cold_start_tasks(config: Config, trained: Sequence[Task], tested: Sequence[Task]) -> list[Task]:
@@ -112,12 +117,12 @@ def cold_start_tasks(config: Config, trained: Sequence[Task], tested: Sequence[T
 
     They come from the generator's training split with a seed of their own; none is trained or tested on.
 
-    Raises RunError, also for theories of another world than those that are trained on.
+    Raises ConfigError, also for theories of another world than those that are trained on.
     """
     name = "theories" if config.env.name == "logic" else "generated"
     worlds = {task.meta["world"] for task in trained if "world" in task.meta}
     if worlds - {config.theories.world}:
-        raise RunError(
+        raise ConfigError(
             f"theories.world={config.theories.world!r}: the cold start would demonstrate this world, but the "
             f"tasks to train on are of {' and '.join(sorted(worlds))} ones; set it to theirs, and train on "
             "tasks of one world"
@@ -131,7 +136,7 @@ def cold_start_tasks(config: Config, trained: Sequence[Task], tested: Sequence[T
                 name, "train", None, size, int.from_bytes(digest[:4]), **_generator_options(config)[name]
             )
         except tasks.TaskError as error:
-            raise RunError(f"loop.cold_start_examples={count}: {error}") from error
+            raise ConfigError(f"loop.cold_start_examples={count}: {error}") from error
         left = [task for task in made if (task.context, task.question) not in taken]
         if len(left) >= count:
             return left[:count]
@@ -149,7 +154,8 @@ def check_sets(train: Mapping[str, Sequence[Task]], tests: Mapping[str, Sequence
     """Raise ConfigError if a task is trained on twice or also tested on, or if one id means two tasks.
 
     A question that a published set has twice under two ids, once in its training and once in its test split,
-    is the set's own affair; the same question in two sets is refused.
+    is the set's own affair, up to `MOST_REPEATED` of the test split: more of them are one file read as both.
+    The same question in two sets is refused.
     """
     owners: dict[str, str] = {}
     for name, group in train.items():
@@ -161,6 +167,7 @@ def check_sets(train: Mapping[str, Sequence[Task]], tests: Mapping[str, Sequence
     for task in (task for group in train.values() for task in group):
         trained.setdefault((task.context, task.question), []).append(task.id)
     for name, group in tests.items():
+        repeated = [task.id for task in group if (task.context, task.question) in trained]
         for task in group:
             for other in trained.get((task.context, task.question), ()):
                 if other == task.id or _data_set(owners[other]) != _data_set(name):
@@ -168,6 +175,13 @@ def check_sets(train: Mapping[str, Sequence[Task]], tests: Mapping[str, Sequence
                         f"tasks.test: {task.id} of {name} is also trained on, as {other} of {owners[other]}; "
                         "test on another set or split"
                     )
+        if len(repeated) > MOST_REPEATED * len(group):
+            raise ConfigError(
+                f"tasks.test: {len(repeated)} of the {len(group)} tasks of {name} are also trained on, under "
+                f"other ids ({repeated[0]} is the first): is one file read as both? Test on another file, or "
+                f"cut it in two with slices, such as {_data_set(name)}:train[:700] and "
+                f"{_data_set(name)}:train[700:]"
+            )
 
 
 def _data_set(name: str) -> str:

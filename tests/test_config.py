@@ -138,7 +138,7 @@ BAD = [
     ),
     ("theories.depths", (6,), "must be from 0 to 5"),
     ("theories.sentences", (3, 2), "the fewest and the most"),
-    ("theories.kinds", (), "give some of AttNoneg"),
+    ("theories.kinds", (), "give a tuple of some of AttNoneg"),
     ("theories.world", "flat", "choose one of 'open', 'closed'"),
     ("logic.engine", "prolog", "choose one of 'pyke', 'forward'"),
     ("web.turns", 3, "no effect with env.name='python'"),
@@ -221,6 +221,15 @@ def test_on_the_web_and_in_logic_too(domain: dict[str, object], key: str, value:
     with pytest.raises(ConfigError) as caught:
         from_config_dict(dataclasses.asdict(with_values(good, {key: value})))
     assert str(caught.value).startswith(f"{key}=") and why in str(caught.value)
+
+
+def test_theories_are_settled_only_where_there_are_any() -> None:
+    real = {"tasks.train": ("proofwriter:train[:9]",), "tasks.test": ("ruletaker",), "theories.depths": (1,)}
+    config = with_values(Config(), LOGIC | real)
+    with pytest.raises(ConfigError, match=r"theories.depths=\(1,\): has no effect without theories"):
+        from_config_dict(dataclasses.asdict(config))
+    started = with_values(config, {"loop.cold_start": "demonstrations"})
+    assert from_config_dict(dataclasses.asdict(started)) == started
 
 
 def test_defaults_from_ml_collections_come_back_typed() -> None:

@@ -166,6 +166,7 @@ def test_canonical_sees_through_line_ends(one: str, other: str) -> None:
         ("logic", "\n```\nQuery:\nA(b, True)\n```", "Query:\nA(b, True)"),
         ("logic", "\nFacts:\nA(b, True)\n\nQuery:\nA(b, True)", "Facts:\nA(b, True)"),
         ("logic_short", "\nQuery:", "Query:"),
+        ("logic", "\nQuery: ::: so\nA(b, True)\nB(c, True)", "Query: ::: so\nA(b, True)"),
         ("logic_short", "Sure:\nQuery: A(b, True)\nB(c, True)", "Sure:\nQuery: A(b, True)\nB(c, True)"),
     ],
 )

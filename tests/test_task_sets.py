@@ -19,8 +19,13 @@ def test_sets_that_share_nothing_are_fine() -> None:
     check_sets({"asdiv:all[:1]": [ONE]}, {"asdiv": [TWO], "svamp": [Task("1", "9 and 9?", 18)]})
 
 
-def test_a_published_set_may_hold_a_question_in_both_of_its_splits() -> None:
-    check_sets({"math": [ONE]}, {"math": [Task("7", ONE.question, 2)]})
+def test_a_published_set_may_hold_a_question_in_both_of_its_splits_but_not_many() -> None:
+    tests = [Task(f"test/{number}", f"{number} and 1?", number + 1) for number in range(1, 21)]
+    check_sets({"math": [ONE]}, {"math": tests})
+    trained = [replace(task, id=f"train/{number}") for number, task in enumerate(tests[:3])]
+    check_sets({"math": trained[:2]}, {"math": tests})
+    with pytest.raises(ConfigError, match="3 of the 20 tasks of math are also trained on, under other ids"):
+        check_sets({"math": trained}, {"math": tests})
 
 
 @pytest.mark.parametrize("again", [ONE, Task("1", "another?", 5)])
@@ -106,5 +111,5 @@ def test_several_sets_have_each_their_share_of_fresh_tasks() -> None:
 
 @pytest.mark.parametrize("name", ["asdiv", "generated:train[:5]"])
 def test_only_generated_tasks_can_be_fresh(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"tasks\.fresh=True: only generated problems"):
+    with pytest.raises(RunError, match=r"tasks\.fresh=True: only generated problems"):
         from_config_dict({"tasks": {"train": (name,), "train_size": 6, "test_size": 6, "fresh": True}})

@@ -20,10 +20,11 @@ class Fields(NamedTuple):
 
 def row_id(columns: Mapping[str, Any], default: str) -> str:
     """The id that a row has, or the default."""
-    value = columns.get("id", columns.get("ID", default))
+    column = "id" if "id" in columns else "ID"
+    value = columns.get(column, default)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise RowError(f"id must be text or a whole number, is {value!r}")
-    return str(value)
+    return _whole_characters(str(value), column)
 
 
 def text_in(columns: Mapping[str, Any], column: str) -> str:
@@ -34,10 +35,15 @@ def text_in(columns: Mapping[str, Any], column: str) -> str:
             f"is {value!r}" if column in columns else f"is missing (there are {', '.join(columns) or 'none'})"
         )
         raise RowError(f"column {column!r} must be text, {found}")
-    lone = next((character for character in value if "\ud800" <= character <= "\udfff"), None)
+    return _whole_characters(value, column).strip()
+
+
+def _whole_characters(text: str, column: str) -> str:
+    """The text itself. Raises RowError for half of a surrogate pair, which no file and no hash can take."""
+    lone = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
     if lone is not None:
         raise RowError(f"column {column!r} has half a character, U+{ord(lone):04X}, which is no text")
-    return value.strip()
+    return text
 
 
 def answer_in(columns: Mapping[str, Any], column: str = "answer") -> Any:

@@ -23,9 +23,13 @@ def find_file(path: str | Path, name: str, stems: Sequence[str]) -> Path:
     The stem "asdiv" is asdiv.jsonl, or asdiv_1000.jsonl with a number of rows (.jsonl.gz too).
     """
     file = Path(path).expanduser()
-    if file.is_file():
-        return file
-    if not file.is_dir():
+    try:
+        if file.is_file():
+            return file
+        is_folder = file.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise TaskError(f"{name}: path={str(path)!r:.200}: {error.strerror}") from error
+    if not is_folder:
         raise TaskError(f"{name}: there is no file or folder {file}")
     for stem in stems:
         pattern = re.compile(re.escape(stem) + r"(_[0-9]+)?\.jsonl(\.gz)?")
@@ -63,7 +67,8 @@ def _parse(raw: bytes, where: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise TaskError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start})") from error
     except (ValueError, RecursionError) as error:
-        raise TaskError(f"{where}: not a line of JSON ({error})") from error
+        hint = "; one row a line is wanted, not one array" if raw.lstrip().startswith(b"[") else ""
+        raise TaskError(f"{where}: not a line of JSON ({error}{hint})") from error
     if not isinstance(row, dict):
         raise TaskError(f"{where}: must be a JSON object with columns, is {type(row).__name__}")
     return row

@@ -12,7 +12,7 @@ from typing import Any
 
 from envisions_jax.tasks.columns import Fields, RealSet, RowError, answer_in, row_id, text_in
 from envisions_jax.tasks.theories import LABELS, QUESTIONS
-from envs.logic.theory import World
+from envs.logic.theory import WORLDS, World
 
 # The hub's set is of all depths and sources; the paper's tasks are of theories with proofs of up to 5 rules.
 _HUB_CONFIG = "depth-5"
@@ -25,10 +25,7 @@ def _read(columns: Mapping[str, Any], compat: str, *, world: World) -> Fields | 
         return None
     _check_world(columns, world)
     theory = text_in(columns, "theory" if "theory" in columns else "context")
-    # Logic-LM asks "Based on …, is the following statement true, false, or unknown? Anne is white."
-    statement = text_in(columns, "question").rpartition("?")[2].strip()
-    if not statement:
-        raise RowError(f"column 'question' must end in a statement, is {columns['question']!r}")
+    statement = _statement(text_in(columns, "question"))
     label = str(answer_in(columns, "label" if "label" in columns else "answer"))
     label = _LABELS.get(label, label)
     if label not in LABELS[world]:
@@ -37,16 +34,34 @@ def _read(columns: Mapping[str, Any], compat: str, *, world: World) -> Fields | 
     return Fields(f"{QUESTIONS[world]} {statement}", label, meta, theory)
 
 
+def _statement(question: str) -> str:
+    """What is asked about. Raises RowError if it is not a statement, alone or behind the known question.
+
+    Logic-LM asks "Based on …, is the following statement true, false, or unknown? Anne is white."
+    """
+    asked, mark, statement = question.rpartition("?")
+    is_known = not mark or asked.lower().endswith(("true", "false", "unknown", "uncertain"))
+    if not statement.strip() or not is_known:
+        raise RowError(
+            "column 'question' must be a statement, alone or behind \"is the following statement true, "
+            f'false, or unknown?", is {question!r}'
+        )
+    return statement.strip()
+
+
 def _check_world(columns: Mapping[str, Any], world: World) -> None:
     """Raises RowError for a row of the other world: what is false in the one is unknown in the other."""
     own_id = str(columns.get("id", ""))
-    told = columns.get("world", world)
-    if "-CWA-" in own_id or own_id.startswith("ruletaker") or "entailment" in str(columns.get("label")):
-        told = "closed"
-    elif "-OWA-" in own_id or own_id.startswith("proofwriter"):
-        told = "open"
-    if told != world:
-        raise RowError(f"the row is of the {told} world, the set of the {world} one")
+    told = columns.get("world")
+    if told not in (*WORLDS, None):
+        raise RowError(f"world must be one of {', '.join(WORLDS)}, is {told!r}")
+    is_closed = (
+        "-CWA-" in own_id or own_id.startswith("ruletaker") or "entailment" in str(columns.get("label"))
+    )
+    is_open = "-OWA-" in own_id or own_id.startswith("proofwriter")
+    for said in filter(None, (told, is_closed and "closed", is_open and "open")):
+        if said != world:
+            raise RowError(f"the row is of the {said} world, the set of the {world} one")
 
 
 def _identify(columns: Mapping[str, Any], default: str) -> str:

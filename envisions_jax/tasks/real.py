@@ -64,20 +64,29 @@ def _tasks(name: str, split: str, rows: Iterator[Row], compat: str, source: str)
         if read is not None:
             tasks.append(Task(task_id, read.question, read.answer, read.context, read.meta))
     if not tasks:
-        raise TaskError(f"{name}: {source} has no task (of {len(seen)} rows; used are {real.subset})")
+        told = f"has no task (of {len(seen)} rows; used are {real.subset})" if seen else "is empty"
+        raise TaskError(f"{name}: {source} {told}")
     return sorted(tasks, key=lambda task: _natural(task.id))
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """A sort key that puts x/9 before x/10."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", text)]
+    key = []
+    for place, part in enumerate(re.split(r"([0-9]+)", text)):  # every other part is a number
+        digits = part.lstrip("0")
+        key.append((len(digits), digits) if place % 2 else (0, part))
+    return key
 
 
 def _check_split(name: str, split: str, tasks: list[Task], file: Path) -> None:
-    """Refuses a file whose ids say that it is another split: training on test data must not go unnoticed."""
-    other = {"train": f"{name}/test/", "test": f"{name}/train/"}.get(split)
-    bad = next((task.id for task in tasks if other and task.id.startswith(other)), None)
+    """Refuses a file that is another split by name or ids: training on test data must not go unnoticed."""
+    other = {"train": "test", "test": "train"}.get(split)
+    if other is None:
+        return
+    bad = next((repr(task.id) for task in tasks if task.id.startswith(f"{name}/{other}/")), None)
+    if bad is None and re.match(rf"{name}_{other}[._]", file.name):
+        bad = f"{name}_{other} in its name"
     if bad:
         raise TaskError(
-            f"{file}: has {bad!r}, which is not of the split {split}; ask for the split the file is of"
+            f"{file}: has {bad}, which is not of the split {split}; ask for the split the file is of"
         )

@@ -75,8 +75,9 @@ class TheorySettings:
                 "depths",
                 f"a proof of depth d has d rules and a fact: more than {self.sentences[1]} sentences",
             )
-        if not self.kinds or len(set(self.kinds)) < len(self.kinds) or set(self.kinds) - set(KINDS):
-            self._fail("kinds", f"give some of {', '.join(KINDS)}, each once")
+        is_tuple = isinstance(self.kinds, tuple) and all(kind in KINDS for kind in self.kinds)
+        if not is_tuple or not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            self._fail("kinds", f"give a tuple of some of {', '.join(KINDS)}, each once")
         if self.world not in WORLDS:
             self._fail("world", f"must be one of {', '.join(WORLDS)}")
 

@@ -1,14 +1,16 @@
 """Theories in ProofWriter's English, and as the gold program that says the same."""
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from envisions_jax.tasks.theory_building import Sentences, X
-from envs.logic.language import HEADINGS, Atom, Declaration, Program, Rule
+from envs.logic.language import HEADINGS, Atom, Declaration, Program, Rule, parse
 from envs.logic.theory import Implication, Numbers
 
 GLOSS = " ::: "
+_BRACKET = re.compile(r"\((?=\w)")  # before a name
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,30 @@ def _program(sentences: Sentences, query: Numbers, names: Names) -> Program:
 
 
 def short_form(program: str) -> str:
-    """A program without what only readers need: its glosses and the section Predicates."""
-    lines = [line.partition(GLOSS)[0] for line in program.split("\n")]
-    return "\n".join(lines[lines.index(HEADINGS[1]) :] if HEADINGS[1] in lines else lines)
+    """A program without what only readers need, its names the very words of the text: `` blue( Anne, True)``.
+
+    No glosses, no section Predicates. A tokenizer makes the same token of a word with a space before it, in a
+    sentence and here, and another one of its first letter in upper case or behind a bracket: small models
+    copy tokens, and misspell what they have to spell anew (measured: see `configs/logic.py`).
+    """
+    told = parse(program)
+    glosses = {word for line in program.split("\n") for word in line.partition(GLOSS)[2].split()}
+    own_case = {name for name in _constants(told) if name in glosses or f"{name}." in glosses}
+
+    def reworded(atom: Atom) -> Atom:
+        arguments = (name if name in own_case else name.lower() for name in atom.arguments)
+        return Atom(atom.predicate.lower(), tuple(arguments), atom.value)
+
+    def reworded_rule(rule: Rule) -> Rule:
+        return Rule(tuple(map(reworded, rule.premises)), tuple(map(reworded, rule.conclusions)))
+
+    facts, rules = tuple(map(reworded, told.facts)), tuple(map(reworded_rule, told.rules))
+    lines = str(Program((), facts, rules, reworded(told.query))).split("\n")[1:]
+    return "\n".join(line if line in HEADINGS else f" {_BRACKET.sub('( ', line)}" for line in lines)
+
+
+def _constants(program: Program) -> set[str]:
+    return {name for atom in program.atoms for name in atom.arguments if name[0] != "$"}
 
 
 def _with_glosses(program: str, glosses: Sequence[str]) -> str:

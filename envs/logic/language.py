@@ -132,13 +132,14 @@ def parse(text: str) -> Program:
         elif section == 0:
             predicates.append(_declaration(line))
         elif section < 0:
-            line.fail(f"expected a heading, one of {' '.join(HEADINGS)}, found {line.found(0)}", 0)
+            alone = ", alone on its line" if f"{line.tokens[0]}:" in HEADINGS else ""
+            line.fail(f"expected a heading, one of {' '.join(HEADINGS)}{alone}, found {line.found(0)}", 0)
         elif queries:
             line.fail("a second query: the program asks exactly one", 0)
         else:
             queries.append(_ground(line, "query"))
     if not queries:
-        what = "Query: is empty" if section == 3 else "there is no Query:"
+        what = "'Query:' is empty" if section == 3 else "there is no 'Query:'"
         raise LogicSyntaxError(f"{what}; the program must end with one query", len(lines), 1)
     return Program(tuple(predicates), tuple(facts), tuple(rules), queries[0])
 
@@ -240,8 +241,8 @@ class _Line:
     def end(self) -> None:
         if self.tokens[self.place]:
             what = f"expected the end of the line or {_GLOSS}, found {self.found(self.place)}"
-            hint = "; a rule belongs under Rules:" if self.tokens[self.place] in (">>>", "&&") else ""
-            self.fail(what + hint, self.place)
+            is_rule = self.tokens[self.place] in (">>>", "&&") and ">>>" not in self.tokens[: self.place]
+            self.fail(what + ("; a rule belongs under Rules:" if is_rule else ""), self.place)
 
 
 def _declaration(line: _Line) -> Declaration:

@@ -146,7 +146,7 @@ GOOD = json.dumps({"id": "1", "question": "?", "answer": 1})
         ),
         (f"{GOOD}\n" + '{"id": [2], "question": "?", "answer": 1}', ":2: id must be text"),
         (f"{GOOD}\n{GOOD}\n", ":2: id '1' was already used by "),
-        ("\n", "has no task (of 0 rows"),
+        ("\n", "bad.jsonl is empty"),
         (b"\xff\xfe{}", ":1: not UTF-8 text"),
         ("1" * 5000, ":1: not a line of JSON"),
     ],

@@ -83,7 +83,12 @@ def test_rows_of_logic_lm(tmp_path: Path, letter: str, label: str) -> None:
         ("proofwriter", {"label": "not entailment"}, "the row is of the closed world"),
         ("ruletaker", {"id": "proofwriter/1"}, "the row is of the open world, the set of the closed one"),
         ("proofwriter", {"context": "Anne \ud800 is red."}, "has half a character, U+D800"),
-        ("proofwriter", {"question": "Is it?"}, "must end in a statement"),
+        ("proofwriter", {"question": "Is it?"}, "must be a statement, alone or behind"),
+        ("proofwriter", {"question": "Anne is red? No."}, "must be a statement, alone or behind"),
+        ("proofwriter", {"id": "RelNeg-OWA-1", "world": "closed"}, "the row is of the closed world"),
+        ("proofwriter", {"id": "RelNeg-CWA-1", "world": "open"}, "the row is of the closed world"),
+        ("proofwriter", {"world": "Open"}, "world must be one of open, closed, is 'Open'"),
+        ("proofwriter", {"id": "a\ud800"}, "column 'id' has half a character, U+D800"),
         ("proofwriter", {"context": " "}, "column 'context' must be text"),
     ],
 )
@@ -91,6 +96,35 @@ def test_a_bad_row_is_named(tmp_path: Path, name: str, change: dict[str, str], m
     with pytest.raises(TaskError) as caught:
         load(name, "test", _write(tmp_path / "rows.jsonl", {**ROW, **change}))
     assert message in str(caught.value)
+
+
+def test_ids_of_any_length_are_in_order(tmp_path: Path) -> None:
+    ids = ["a10", "a9", "a09", "b", "a" + "1" * 5000]
+    rows = [{**ROW, "id": name, "question": f"Q{name[:9]}{number}."} for number, name in enumerate(ids)]
+    tasks = load("proofwriter", "test", _write(tmp_path / "rows.jsonl", *rows))
+    assert [task.id for task in tasks] == ["a9", "a09", "a10", ids[-1], "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "rows.jsonl is empty"), ("[\n", "one row a line is wanted, not one array")],
+)
+def test_files_that_hold_no_rows(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(content)
+    with pytest.raises(TaskError, match=message):
+        load("proofwriter", "test", tmp_path / "rows.jsonl")
+
+
+def test_a_path_that_no_file_can_have() -> None:
+    with pytest.raises(TaskError, match="File name too long"):
+        load("proofwriter", "test", "x" * 5000)
+
+
+def test_a_file_called_like_the_other_split_is_refused(tmp_path: Path) -> None:
+    file = _write(tmp_path / "proofwriter_train_1.jsonl", ROW)
+    assert load("proofwriter", "train", file) == load("proofwriter", "all", file)
+    with pytest.raises(TaskError, match="proofwriter_train in its name, which is not of the split test"):
+        load("proofwriter", "test", file)
 
 
 def test_a_sample_has_as_many_of_each_label(tmp_path: Path) -> None:

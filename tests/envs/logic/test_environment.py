@@ -42,7 +42,7 @@ _GROWS = theory(
 )
 _UNBOUND = theory("Blue(Anne, True)", rules="Blue($x, True) >>> Red($y, True)")
 _NOTE = "the program says nothing that its query could depend on"
-_NO_QUERY = "line 1, column 1: there is no Query:; the program must end with one query"
+_NO_QUERY = "line 1, column 1: there is no 'Query:'; the program must end with one query"
 _NO_TRUTH = "line 6, column 6: the last argument must be True or False, found 'Anne'"
 _NO_BINDING = "line 4, column 24: '$y' is in a conclusion but in no premise"
 _BOTH_FOLLOW = "the query and its negation both follow; the negation wins"

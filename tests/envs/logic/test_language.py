@@ -142,13 +142,19 @@ def test_errors_name_line_and_column(section: str, statement: str, column: int, 
     assert len(str(caught.value)) < 150
 
 
+def test_only_what_looks_like_a_rule_in_another_section_is_sent_to_rules() -> None:
+    with pytest.raises(LogicSyntaxError) as caught:
+        parse("Rules:\nA(b, True) >>> A(c, True) >>> A(d, True)\nQuery:\nA(b, True)")
+    assert "found '>>>'" in str(caught.value) and "belongs under" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
-        ("", (1, 1), "there is no Query:"),
-        ("Facts:\nA(b, True)\n", (3, 1), "there is no Query:"),
-        ("Query:\n", (2, 1), "Query: is empty"),
-        ("Query: A(b, True)", (1, 1), "expected a heading, one of Predicates: Facts: Rules: Query:"),
+        ("", (1, 1), "there is no 'Query:'; the program must end with one query"),
+        ("Facts:\nA(b, True)\n", (3, 1), "there is no 'Query:'"),
+        ("Query:\n", (2, 1), "'Query:' is empty"),
+        ("Query: A(b, True)", (1, 1), "one of Predicates: Facts: Rules: Query:, alone on its line, found 'Q"),
         ("A(b, True)", (1, 1), "expected a heading"),
         ("Query:\nA(b, True)\n\nA(c, True)", (4, 1), "a second query"),
         ("Query:\nA(b, True)\nQuery:\nA(b, True)", (3, 1), "Query: occurs twice"),
