@@ -75,7 +75,7 @@ def test_an_engine_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch
 
 def test_more_demonstrations_than_there_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envisions_jax.tasks.theories._ATTEMPTS", 0)
-    with pytest.raises(RunError, match=r"loop\.cold_start_examples=8: theories: found only 0"):
+    with pytest.raises(ConfigError, match=r"loop\.cold_start_examples=8: theories: found only 0"):
         cold_start_tasks(config_of("logic", cold_start_examples=8), [], [])
 
 
@@ -83,7 +83,7 @@ def test_demonstrations_of_another_world_are_refused() -> None:
     config = config_of("logic", cold_start_examples=8)
     closed = Task("t", "Is it?", "True", meta={"world": "closed"})
     with pytest.raises(
-        RunError, match=r"theories\.world='open': .* the tasks to train on are of closed ones"
+        ConfigError, match=r"theories\.world='open': .* the tasks to train on are of closed ones"
     ):
         cold_start_tasks(config, [closed], [])
 
@@ -111,5 +111,5 @@ def test_several_sets_have_each_their_share_of_fresh_tasks() -> None:
 
 @pytest.mark.parametrize("name", ["asdiv", "generated:train[:5]"])
 def test_only_generated_tasks_can_be_fresh(name: str) -> None:
-    with pytest.raises(RunError, match=r"tasks\.fresh=True: only generated problems"):
+    with pytest.raises(ConfigError, match=r"tasks\.fresh=True: only generated problems"):
         from_config_dict({"tasks": {"train": (name,), "train_size": 6, "test_size": 6, "fresh": True}})
