@@ -5,7 +5,7 @@ and no word of the generated tasks, and tests execute every one of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envisions_jax.tasks.theories import QUESTIONS
 from envisions_jax.tasks.theory_text import short_form
@@ -66,6 +66,12 @@ def gold_program(task: Task, style: str) -> str:
 def _theory(context: str, statement: str, answer: str, program: str) -> Demonstration:
     question = f"{context}\n{QUESTIONS['open']} {statement}"
     return Demonstration(question, answer, {"logic": program, "logic_short": short_form(program)})
+
+
+def of_closed_world(demonstration: Demonstration) -> Demonstration:
+    """The same with the question of a closed world, where what does not follow is false."""
+    question = demonstration.question.replace(QUESTIONS["open"], QUESTIONS["closed"])
+    return replace(demonstration, question=question)
 
 
 # Attributes and relations, negated and not, a conjunction of both, and a proof of two rules.

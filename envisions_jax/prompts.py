@@ -17,11 +17,15 @@ must not cut in two (measured: with the wrong boundary no answer was right).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import dropwhile, takewhile
 from types import MappingProxyType
-from typing import Literal
 
-from envisions_jax.demonstrations import LOGIC_DEMONSTRATIONS, MATH_DEMONSTRATIONS, Demonstration
+from envisions_jax.demonstrations import (
+    LOGIC_DEMONSTRATIONS,
+    MATH_DEMONSTRATIONS,
+    Demonstration,
+    of_closed_world,
+)
+from envisions_jax.program_text import EXTENTS, Extent, canonical_text
 from envs import Task
 
 
@@ -52,7 +56,7 @@ class PromptStyle:
     program_head: str
     lead: str
     closing: str
-    extent: Literal["line", "paragraph", "query", "block"]
+    extent: Extent
     stop: tuple[str, ...]
 
 
@@ -108,7 +112,7 @@ _WEB = PromptStyle(
     lead="\n",
     closing="",
     extent="paragraph",
-    stop=("\n\n", "\n<"),  # where `_first_paragraph` ends
+    stop=("\n\n", "\n<"),  # where `program_text.first_paragraph` ends
 )
 
 # A program has no blank line, so the first one ends it: a base model goes on with a theory of its own there.
@@ -167,8 +171,8 @@ class Prompts:
         style: str = "expression",
         demonstrations: Sequence[Demonstration] | Mapping[str, Sequence[Demonstration]] | None = None,
     ) -> None:
-        """demonstrations: the same for every task, or for each page of the web its own; None takes those of
-        the style's domain, mathematics or logic.
+        """demonstrations: the same for every task, or for each page of the web or world of logic its own;
+        None takes those of the style's domain, mathematics or logic.
 
         Raises PromptError for an unknown style, or a demonstration without a solution in this style.
         """
@@ -178,8 +182,8 @@ class Prompts:
         if demonstrations is None:
             demonstrations = _demonstrations_of(self.style)
         self._shared = () if isinstance(demonstrations, Mapping) else tuple(demonstrations)
-        self._by_page = dict(demonstrations) if isinstance(demonstrations, Mapping) else {}
-        for demonstration in (*self._shared, *(one for own in self._by_page.values() for one in own)):
+        self._by_kind = dict(demonstrations) if isinstance(demonstrations, Mapping) else {}
+        for demonstration in (*self._shared, *(one for own in self._by_kind.values() for one in own)):
             if style not in demonstration.bodies:
                 raise PromptError(
                     f"the demonstration {demonstration.question!r} has no solution in style {style!r}"
@@ -187,7 +191,8 @@ class Prompts:
 
     def demonstrations(self, task: Task) -> tuple[Demonstration, ...]:
         """What may be shown before `task`."""
-        return tuple(self._by_page.get(str(task.meta.get("page")), self._shared))
+        kind = task.meta.get("page", task.meta.get("world"))
+        return tuple(self._by_kind.get(str(kind), self._shared))
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -225,7 +230,7 @@ class Prompts:
 
         program(" 3 + 4\\nQuestion:") is "result = 3 + 4" in the style "expression".
         """
-        return self._with_head(_EXTENTS[self.style.extent](text))
+        return self._with_head(EXTENTS[self.style.extent](text))
 
     def completion(self, program: str) -> str:
         """The text that makes this program: what is trained on, before EOS.
@@ -255,55 +260,12 @@ class Prompts:
         return f"{self._opened()}{self.style.lead}{body}{self.style.closing}"
 
 
-def _demonstrations_of(style: PromptStyle) -> Sequence[Demonstration]:
+def _demonstrations_of(style: PromptStyle) -> Sequence[Demonstration] | Mapping[str, Sequence[Demonstration]]:
     if style.extent == "query":
-        return LOGIC_DEMONSTRATIONS
+        closed = tuple(map(of_closed_world, LOGIC_DEMONSTRATIONS))
+        return {"open": LOGIC_DEMONSTRATIONS, "closed": closed}
     return () if style is _WEB else MATH_DEMONSTRATIONS
-
-
-def canonical_text(program: str) -> str:
-    """Line ends as \\n, no white space at line ends or around the whole.
-
-    What is run, stored and trained on is this text, so a program means what it means (white space at the end
-    of a line counts within a string of several lines).
-    """
-    lines = program.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return "\n".join(line.rstrip() for line in lines).strip()
 
 
 def _problem(task: Task) -> str:
     return f"{task.context.strip()}\n{task.question.strip()}".strip()
-
-
-def _first_line(text: str) -> str:
-    """What a generation that stops at a newline holds: nothing, if the newline comes first."""
-    lines = text.splitlines()
-    return lines[0].strip() if lines else ""
-
-
-def _first_block(text: str) -> str:
-    """The text up to the first fence, without blank lines and fences before it."""
-    lines = canonical_text(text).split("\n")
-    inside = list(dropwhile(lambda line: not line.strip() or _is_fence(line), lines))
-    return canonical_text("\n".join(takewhile(lambda line: not _is_fence(line), inside)))
-
-
-def _first_paragraph(text: str) -> str:
-    """The first block up to a blank line, or one of markup: small models go on with a page of their own."""
-    lines = _first_block(text).split("\n")
-    return "\n".join(takewhile(lambda line: line and not line.startswith("<"), lines))
-
-
-def _first_query(text: str) -> str:
-    """The first block up to a blank line or the line after `Query:`, which ends a logic program."""
-    lines = list(takewhile(bool, _first_block(text).split("\n")))
-    codes = [line.partition(":::")[0].strip() for line in lines]
-    query = codes.index("Query:") if "Query:" in codes else len(lines)
-    return "\n".join(lines[: query + 2])
-
-
-def _is_fence(line: str) -> bool:
-    return line.lstrip().startswith("```")
-
-
-_EXTENTS = {"line": _first_line, "paragraph": _first_paragraph, "query": _first_query, "block": _first_block}

@@ -15,6 +15,7 @@ from envisions_jax.demonstrations import (
 )
 from envisions_jax.prompts import STYLES, PromptError, Prompts
 from envisions_jax.tasks import load
+from envisions_jax.tasks.theories import TheorySettings
 from envisions_jax.tasks.theory_words import VOCABULARIES
 from envisions_jax.tasks.words import POOLS, SPLITS
 from envs.logic.language import parse
@@ -194,6 +195,19 @@ def test_the_demonstration_of_logic_is_right_and_shows_the_language(style: str, 
     assert all(len(rule.premises) == 2 for rule in program.rules)
     assert text in prompts.explore(task, 1) and (":::" in text) == (style == "logic")
     assert shown.question in prompts.explore(task, 1)
+
+
+@pytest.mark.parametrize(
+    ("world", "asked"), [("open", "true, false, or unknown?"), ("closed", "true or false?")]
+)
+def test_the_demonstration_asks_the_question_of_its_world(world: str, asked: str) -> None:
+    [task] = load("theories", limit=1, settings=TheorySettings(world=world))
+    assert Prompts("logic").explore(task, 1).count(f"following statement {asked}") == 2
+    [shown] = LOGIC_DEMONSTRATIONS
+    text = shown.bodies["logic"]
+    with envs.make("logic", engine="forward") as environment:
+        [outcome] = environment.execute([(envs.Task("d", "", shown.answer, meta={"world": world}), text)])
+    assert outcome.correct
 
 
 def test_the_demonstration_of_logic_uses_no_word_of_the_generated_theories() -> None:
