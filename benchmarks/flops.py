@@ -8,6 +8,8 @@ tokens that nobody asked for.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
 
 from envisions_jax.models.config import LlamaConfig
 
@@ -36,6 +38,16 @@ class ModelCost:
         c = self.config
         seen = sum(range(start + 1, start + count + 1))
         return 2.0 * self.weights * count + 4.0 * c.num_layers * c.num_heads * c.head_dim * seen
+
+    def beginnings(self, sequences: Iterable[Sequence[int]]) -> float:
+        """All tokens of `sequences`, what some of them begin with alike once; without logits."""
+        flops, before = 0.0, tuple[int, ...]()
+        for sequence in sorted(map(tuple, sequences)):  # neighbours have the longest beginnings in common
+            same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, sequence, strict=False))
+            shared = sum(1 for _ in same)
+            flops += self.span(shared, len(sequence) - shared)
+            before = sequence
+        return flops
 
     def logits(self, count: int) -> float:
         """The logits after `count` tokens."""

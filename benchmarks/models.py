@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import tempfile
@@ -33,6 +34,10 @@ class Contenders:
         if self.policy.tokenizer is None:
             raise BenchmarkError(f"{MODEL} came without a tokenizer; fetch it again")
         return self.policy.tokenizer
+
+    def peer_in(self, dtype: str) -> Any:
+        """The peer computing in another type ("float32", "bfloat16")."""
+        return self.peer if dtype == "float32" else copy.deepcopy(self.peer).to(getattr(torch, dtype))
 
     def fresh_policy(self) -> Policy:
         """The same weights and compiled programs with nothing remembered of earlier calls' prompts."""

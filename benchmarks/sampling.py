@@ -1,15 +1,16 @@
-"""Exploration: K = 5 candidates for each of 8 tasks, 300-token prompts, 240 of them shared, natural stops.
+"""Exploration and refinement as the three domains ask for them, beside transformers' `generate`.
 
-The peer is transformers' `generate` with `num_return_sequences`, all candidates in one left-padded batch.
-It ends each candidate by the very table that our decode loop looks up, so neither side pays for another
-stop rule. Both draw at the loop's temperature from the whole vocabulary; lengths are random, hence tokens
-per second *and* the seconds that the same number of candidates took.
+The peer gets all candidates as one left-padded batch (`num_return_sequences` of each prompt), in float32 and,
+where asked, in bfloat16. It ends each candidate by the very table that our decode loop looks up, so neither
+side pays for another stop rule. Both draw at the loop's temperature from the whole vocabulary; lengths are
+random, hence tokens per second *and* the seconds that the same number of candidates took.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,38 @@ from benchmarks.runner import Bench, main
 from envisions_jax.sampling.sampler import Sampler
 from envisions_jax.sampling.stopping import StopTable
 
-TITLE = "Sampling: 8 tasks × 5 candidates, 300-token prompts (240 shared), up to 128 new tokens"
+TITLE = "Sampling: 40 candidates, 8 tasks × K = 5 (refinement: one for each of 40 attempts)"
 TEMPERATURE = 0.7
-STYLES = {"expression": "one-line programs", "pal": "functions"}
+Prompts = tuple[list[list[int]], tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One line of the table.
+
+    Attributes:
+      prompts: (tokenizer, number of tasks, K) → prompts and stop strings.
+      asked: the ratio to the peer in float32; `asked_bf16`: in bfloat16, which is measured where it is set.
+    """
+
+    prompts: Callable[[Any, int, int], Prompts]
+    k: int
+    max_new_tokens: int
+    asked: float
+    asked_bf16: float | None = None
+
+
+def _few_shot(style: str, tokenizer: Any, tasks: int, k: int) -> Prompts:
+    return texts.few_shot_prompts(tokenizer, style, count=tasks, shared=240, own=60)
+
+
+KINDS = {
+    "math, one-line programs": Kind(functools.partial(_few_shot, "expression"), 5, 128, 3.0, 2.0),
+    "math, functions": Kind(functools.partial(_few_shot, "pal"), 5, 128, 2.0),
+    "math, refinement": Kind(texts.refinement_prompts, 1, 128, 3.0),
+    "logic": Kind(lambda tokenizer, tasks, k: texts.theory_prompts(tokenizer, tasks, 700), 5, 300, 2.5),
+    "web": Kind(lambda tokenizer, tasks, k: texts.page_prompts(tokenizer, tasks, 1600), 5, 60, 4.0),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,26 +65,31 @@ class Workload:
 
     contenders: Contenders
     prompts: Sequence[Sequence[int]]
-    shared: int
     stop: tuple[str, ...]
     k: int
     max_new_tokens: int
 
+    @functools.cached_property
+    def prompt_flops(self) -> float:
+        """Each prompt once, what they begin with alike once, and the logits after each."""
+        cost = ModelCost(self.contenders.policy.config)
+        return cost.beginnings(self.prompts) + cost.logits(len({*map(tuple, self.prompts)}))
+
     def work(self, lengths: Sequence[Sequence[int]]) -> Work:
         """The work behind candidates of `lengths` tokens (per prompt, per candidate).
 
-        Floor: the shared prefix once, the rest of each prompt once, and of each candidate all tokens but
-        the last; logits once a prompt, and after each of those.
+        Floor: `prompt_flops`, and of each candidate all tokens but the last, with the logits after them.
         """
-        cost = ModelCost(self.contenders.policy.config)
-        flops = cost.span(0, self.shared) + cost.logits(len(self.prompts))
+        cost, flops = ModelCost(self.contenders.policy.config), self.prompt_flops
         for prompt, group in zip(self.prompts, lengths, strict=True):
-            flops += cost.span(self.shared, len(prompt) - self.shared)
             for length in group:
                 flops += cost.span(len(prompt), length - 1) + cost.logits(length - 1)
         flat = [length for group in lengths for length in group]
         at_limit = sum(length == self.max_new_tokens for length in flat)
-        note = f"{np.mean(flat):.0f} tokens a candidate, longest {max(flat)}, {at_limit} at the limit"
+        note = (
+            f"prompts of {min(map(len, self.prompts))} to {max(map(len, self.prompts))} tokens; "
+            f"{np.mean(flat):.0f} tokens a candidate, longest {max(flat)}, {at_limit} at the limit"
+        )
         return Work(sum(flat), flops, note)
 
 
@@ -72,17 +107,19 @@ class SameStop(transformers.StoppingCriteria):
 
 
 def measure(bench: Bench) -> list[Case]:
-    """One case for each style of program."""
-    quick = bench.options.quick
-    cases = []
-    for style, name in STYLES.items():
-        prompts, stop = texts.few_shot_prompts(
-            bench.contenders.tokenizer, style, count=2 if quick else 8, shared=240, own=60
-        )
-        workload = Workload(bench.contenders, prompts, 240, stop, 2 if quick else 5, 8 if quick else 128)
-        rate = bench.flops_rate()
-        ours, peer = interleave(_ours(workload), _peer(workload), bench.options.repeats)
-        cases.append(Case(name, "sampled tokens", ours, peer, asked=1.5, flops_rate=rate))
+    """One case for each kind of prompts, and one more beside the peer in bfloat16 where that is asked for."""
+    quick, contenders, cases = bench.options.quick, bench.contenders, []
+    for name, kind in KINDS.items():
+        tasks = 2 if quick else 8
+        prompts, stop = kind.prompts(contenders.tokenizer, tasks, 5)
+        k, limit = min(kind.k, 2) if quick else kind.k, 8 if quick else kind.max_new_tokens
+        workload = Workload(contenders, prompts, stop, k, limit)
+        for peer, asked in (("float32", kind.asked), ("bfloat16", kind.asked_bf16)):
+            if asked is not None:
+                rate = bench.flops_rate()
+                sides = interleave(_ours(workload), _peer(workload, peer), bench.options.repeats)
+                title = name if peer == "float32" else f"{name}, peer in {peer}"
+                cases.append(Case(title, "sampled tokens", *sides, asked=asked, flops_rate=rate))
     return cases
 
 
@@ -102,8 +139,9 @@ def _ours(workload: Workload) -> Side:
     return Side("ours", run, lambda: run(-1))
 
 
-def _peer(workload: Workload) -> Side:
+def _peer(workload: Workload, dtype: str) -> Side:
     contenders = workload.contenders
+    model = contenders.peer_in(dtype)
     table = Sampler(contenders.policy).stop_table(workload.stop)
     pad = contenders.tokenizer.pad_id
     room = max(map(len, workload.prompts))
@@ -116,7 +154,7 @@ def _peer(workload: Workload) -> Side:
     def generate(seed: int, max_new_tokens: int) -> np.ndarray:
         torch.manual_seed(seed)
         with torch.inference_mode():
-            output = contenders.peer.generate(
+            output = model.generate(
                 input_ids=tokens,
                 attention_mask=mask,
                 do_sample=True,
@@ -139,7 +177,7 @@ def _peer(workload: Workload) -> Side:
         return workload.work(np.reshape(lengths, (len(workload.prompts), workload.k)).tolist())
 
     # PyTorch compiles nothing: two tokens touch all that a longer run does.
-    return Side("transformers", run, lambda: generate(0, 2))
+    return Side(f"transformers {dtype}", run, lambda: generate(0, 2))
 
 
 def _length(row: np.ndarray, table: StopTable) -> int:

@@ -51,16 +51,14 @@ class Workload:
 
     @property
     def work(self) -> Work:
-        """Floor: the shared prefix once, each prompt once, each completion without its last token; one set
-        of logits serves the first tokens of all completions of a prompt.
+        """Floor: what texts begin with alike once, no completion's last token; one set of logits serves the
+        first tokens of all completions of a prompt.
         """
         cost = ModelCost(self.contenders.policy.config)
-        flops = cost.span(0, self.shared)
-        for prompt, group in zip(self.prompts, self.completions, strict=True):
-            flops += cost.span(self.shared, len(prompt) - self.shared) + cost.logits(1)
-            for completion in group:
-                flops += cost.span(len(prompt), len(completion) - 1) + cost.logits(len(completion) - 1)
-        return Work(sum(len(c) for group in self.completions for c in group), flops)
+        lengths = [len(completion) for group in self.completions for completion in group]
+        logits = len(self.prompts) + sum(length - 1 for length in lengths)
+        flops = cost.beginnings(row[:-1] for row in self.rows.tolist()) + cost.logits(logits)
+        return Work(sum(lengths), flops)
 
 
 def measure(bench: Bench) -> list[Case]:

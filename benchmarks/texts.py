@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import numpy as np
 
@@ -11,9 +12,12 @@ from envisions_jax.demonstrations import Demonstration
 from envisions_jax.prompts import Prompts
 from envisions_jax.sampling.shapes import common_prefix
 from envisions_jax.tasks.generated import generate
+from envisions_jax.tasks.theories import TheorySettings, generate_theories
 from envisions_jax.tokenizer import Tokenizer
+from envisions_jax.train_tasks import WebPages
 from envisions_jax.training import Example
-from envs import Task
+from envs import EnvironmentFailure, Task
+from envs.web.environment import WebEnvironment
 
 DRAWS = 3_000  # of demonstrations; about every twentieth draw has the wanted length
 
@@ -52,6 +56,59 @@ def few_shot_prompts(
         raise BenchmarkError(f"no {count} questions of up to {own} tokens in style {style!r}")
     rng.shuffle(fitting)
     return fitting, prompts.stop
+
+
+def refinement_prompts(tokenizer: Tokenizer, tasks: int, k: int) -> tuple[list[list[int]], tuple[str, ...]]:
+    """A refinement prompt for each of `k` attempts at each of `tasks` hard problems, and the stop strings.
+
+    The attempts are the solution with another number in it: what a model of iteration 1 writes.
+    """
+    prompts = Prompts("expression")
+    asked = []
+    for task in generate("test", tasks, level="hard"):
+        solution = str(task.meta["solution"])
+        last = re.findall(r"\d+", solution)[-1]
+        for number in range(k):
+            attempt = f"result = {solution.replace(last, str(int(last) + number))}"
+            asked.append(tokenizer.encode(prompts.refine(task, attempt)))
+    return asked, prompts.stop
+
+
+def theory_prompts(tokenizer: Tokenizer, count: int, most: int) -> tuple[list[list[int]], tuple[str, ...]]:
+    """`count` theories of up to `most` tokens behind the domain's demonstration, the longest that fit.
+
+    Raises BenchmarkError if there are not so many.
+    """
+    prompts = Prompts("logic")
+    theories = generate_theories("test", 12 * count, settings=TheorySettings(sentences=(24, 40)))
+    asked = [tokenizer.encode(prompts.explore(task, shots=1)) for task in theories]
+    return _longest(asked, count, most, "theories"), prompts.stop
+
+
+def page_prompts(
+    tokenizer: Tokenizer, count: int, most: int, page: str = "social-media-all"
+) -> tuple[list[list[int]], tuple[str, ...]]:
+    """`count` instances of one large page of MiniWoB++ behind its demonstration, up to `most` tokens each.
+
+    Raises BenchmarkError if this host has no browser, or no such pages.
+    """
+    try:
+        with WebEnvironment(workers=1) as browser:
+            demonstrations = WebPages(browser, tokenizer, most).demonstrations([page])
+            tasks = list(browser.tasks([(page, seed) for seed in range(6 * count)]))
+    except EnvironmentFailure as error:
+        raise BenchmarkError(str(error)) from error
+    prompts = Prompts("web", demonstrations)
+    asked = [tokenizer.encode(prompts.explore(task, shots=1)) for task in tasks]
+    return _longest(asked, count, most, f"pages of {page}"), prompts.stop
+
+
+def _longest(asked: list[list[int]], count: int, most: int, what: str) -> list[list[int]]:
+    """The `count` longest of up to `most` tokens, in their order."""
+    fitting = sorted((tokens for tokens in asked if len(tokens) <= most), key=len)[-count:]
+    if len(fitting) < count:
+        raise BenchmarkError(f"no {count} {what} of up to {most} tokens")
+    return [tokens for tokens in asked if tokens in fitting]
 
 
 def distinct_prompts(tokenizer: Tokenizer, count: int, length: int) -> list[list[int]]:

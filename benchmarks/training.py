@@ -51,8 +51,7 @@ class Workload:
         lengths = [example.row_tokens + 1 for example in batch]
         targets = sum(len(example.completion_tokens) for example in batch)
         rows = [(*example.prompt_tokens, *example.completion_tokens)[:-1] for example in batch]
-        distinct = {row[:end] for row in rows for end in range(1, len(row) + 1)}
-        forward = sum(cost.span(len(beginning) - 1, 1) for beginning in distinct) + cost.logits(targets)
+        forward = cost.beginnings(rows) + cost.logits(targets)
         units = places if self.count_padding else sum(lengths)
         note = f"{sum(lengths)} real tokens in {places} places ({sum(lengths) / places:.0%})"
         return Work(units, (1 + BACKWARD) * forward, note)
