@@ -30,6 +30,16 @@ class ModelCost:
         key = c.hidden_size * c.num_kv_heads * c.head_dim
         return c.num_layers * (2 * query + 2 * key + 3 * c.hidden_size * c.intermediate_size)
 
+    @property
+    def bytes(self) -> float:
+        """Of all weights that a decoding step reads, in float32."""
+        return 4.0 * (self.weights + self.config.hidden_size * self.config.vocab_size)
+
+    def cached_bytes(self, tokens: int) -> float:
+        """Of the keys and values of so many tokens, in float32."""
+        c = self.config
+        return 2 * 4.0 * c.num_layers * c.num_kv_heads * c.head_dim * tokens
+
     def span(self, start: int, count: int) -> float:
         """`count` tokens of one sequence from position `start` on, without their logits.
 

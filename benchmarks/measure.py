@@ -26,11 +26,13 @@ class Work:
     Attributes:
       units: what is counted (tokens, programs).
       flops: floating-point operations that no implementation can do without; 0 where that means nothing.
+      bytes: what must come from memory at the very least, where that can be the narrower way.
       note: how it went, for the reader of the report.
     """
 
     units: float
     flops: float = 0.0
+    bytes: float = 0.0
     note: str = ""
 
 
@@ -78,6 +80,20 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rates:
+    """What this machine can do in this run: f32 operations and bytes a second; 0 where there is no floor."""
+
+    flops: float = 0.0
+    bytes: float = 0.0
+
+    def floor(self, work: Work) -> float:
+        """The least seconds that `work` can take here."""
+        return max(
+            work.flops / self.flops if self.flops else 0.0, work.bytes / self.bytes if self.bytes else 0.0
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Measured:
     """All turns of one side, in their order."""
 
@@ -93,9 +109,9 @@ class Measured:
     def seconds(self) -> Summary:
         return Summary.of([turn.seconds for turn in self.turns])
 
-    def floor_reached(self, flops_rate: float) -> float:
-        """Share of the floor: the least time its operations can take, over the time taken; the median."""
-        return statistics.median(turn.work.flops / flops_rate / turn.seconds for turn in self.turns)
+    def floor_reached(self, rates: Rates) -> float:
+        """Share of the floor: the least time its work can take, over the time taken; the median."""
+        return statistics.median(rates.floor(turn.work) / turn.seconds for turn in self.turns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,56 +119,70 @@ class Case:
     """One line of a table.
 
     Attributes:
+      peer: None where a stage is measured against its floor alone.
       asked: the ratio that the project promises, None where it promises none.
       asked_rate: the same for our rate alone.
-      flops_rate: f32 matrix product rate of this machine in this run; 0 where there is no floor.
+      asked_floor: the same for the share of the floor.
+      rates: of this machine in this run.
     """
 
     name: str
     unit: str
     ours: Measured
-    peer: Measured
+    peer: Measured | None
     asked: float | None = None
     asked_rate: float | None = None
-    flops_rate: float = 0.0
+    asked_floor: float | None = None
+    rates: Rates = Rates()
 
     @property
-    def ratio(self) -> float:
-        """Ours over the peer's, of the medians."""
-        return self.ours.rate.median / self.peer.rate.median
+    def sides(self) -> list[Measured]:
+        """Ours, then the peer if there is one."""
+        return [self.ours] if self.peer is None else [self.ours, self.peer]
 
     @property
-    def ratios(self) -> Summary:
-        """Turn by turn."""
+    def ratio(self) -> Summary | None:
+        """Ours over the peer's: of the medians, and the extremes turn by turn."""
+        if self.peer is None:
+            return None
         pairs = zip(self.ours.turns, self.peer.turns, strict=True)
-        return Summary.of([ours.rate / peer.rate for ours, peer in pairs])
+        by_turn = Summary.of([ours.rate / peer.rate for ours, peer in pairs])
+        return dataclasses.replace(by_turn, median=self.ours.rate.median / self.peer.rate.median)
 
     @property
     def holds(self) -> bool | None:
         """Whether what was asked is reached; None if nothing was."""
-        asked = [(self.ratio, self.asked), (self.ours.rate.median, self.asked_rate)]
+        asked = [(self.ours.rate.median, self.asked_rate)]
+        if self.ratio is not None:
+            asked.append((self.ratio.median, self.asked))
+        if self.asked_floor is not None:
+            asked.append((self.ours.floor_reached(self.rates), self.asked_floor))
         verdicts = [value >= wanted for value, wanted in asked if wanted is not None]
         return all(verdicts) if verdicts else None
 
 
 def interleave(ours: Side, peer: Side, repeats: int) -> tuple[Measured, Measured]:
     """Warms both up, then `repeats` turns each, the first to go alternating. Tells each turn on stderr."""
+    mine, theirs = take_turns([ours, peer], repeats)
+    return mine, theirs
+
+
+def take_turns(sides: Sequence[Side], repeats: int) -> list[Measured]:
+    """The same for any number of sides, also for one."""
     first: dict[str, float] = {}
-    for side in (ours, peer):
+    for side in sides:
         return_free_memory()  # of the case before; between turns it would make each fetch its memory anew
         first[side.name] = _seconds(side.warm)
         _tell(f"{side.name} warmed up in {first[side.name]:.1f} s")
-    turns: dict[str, list[Turn]] = {ours.name: [], peer.name: []}
+    turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
     for number in range(repeats):
-        order = (ours, peer) if number % 2 == 0 else (peer, ours)
-        for side in order:
+        for side in sides if number % 2 == 0 else reversed(sides):
             side.settle(number)
             start = time.perf_counter()
             work = side.run(number)
             turns[side.name].append(Turn(work, time.perf_counter() - start))
             _tell(f"turn {number + 1}/{repeats}: {side.name} {turns[side.name][-1].seconds:.1f} s")
-    mine, theirs = (Measured(side.name, first[side.name], tuple(turns[side.name])) for side in (ours, peer))
-    return mine, theirs
+    return [Measured(side.name, first[side.name], tuple(turns[side.name])) for side in sides]
 
 
 def _tell(line: str) -> None:
@@ -177,6 +207,15 @@ def gemm_rate(size: int = 2048, trials: int = 5) -> float:
     times = [_seconds(lambda: multiply(ours, ours).block_until_ready()) for _ in range(trials)]
     times += [_seconds(lambda: torch.mm(theirs, theirs)) for _ in range(trials)]
     return 2 * size**3 / min(times)
+
+
+def read_rate(gib: float = 1.0, trials: int = 5) -> float:
+    """Bytes a second that both cores together read from memory, at best."""
+    import torch
+
+    array = torch.full((int(gib * 2**30 / 4),), 0.5)
+    array.sum()
+    return array.numel() * 4 / min(_seconds(array.sum) for _ in range(trials))
 
 
 def _seconds(call: Callable[[], object]) -> float:

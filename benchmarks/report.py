@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import Case, Measured, Summary
+from benchmarks.measure import Case, Measured, Rates, Summary
 
 PACKAGES = ("envisions-jax", "jax", "flax", "torch", "transformers")
 
@@ -43,7 +43,7 @@ def show(console: Console, title: str, cases: Sequence[Case]) -> None:
         table.add_row(*_cells(case))
     console.print(table)
     for case in cases:
-        for side in (case.ours, case.peer):
+        for side in case.sides:
             notes = list(dict.fromkeys(turn.work.note for turn in side.turns if turn.work.note))
             if notes:
                 console.print(f"  {case.name}, {side.name}: {'; '.join(notes)}", highlight=False)
@@ -62,27 +62,28 @@ def write_json(path: str | Path, about: dict[str, Any], workloads: dict[str, Seq
 def _cells(case: Case) -> list[str]:
     asked = [f"≥ {case.asked:g} ×"] if case.asked is not None else []
     asked += [f"≥ {case.asked_rate:g}/s"] if case.asked_rate is not None else []
+    asked += [f"≥ {case.asked_floor:.0%} of the floor"] if case.asked_floor is not None else []
     verdict = {True: "[green]reached[/]", False: "[red]missed[/]", None: "—"}[case.holds]
-    sides = (case.ours, case.peer)
     floor, reached = "—", "—"
-    if case.flops_rate:
-        seconds = [side.turns[0].work.flops / case.flops_rate for side in sides]
-        floor = "\n".join(f"{value:.2f} s" for value in seconds)
-        reached = "\n".join(f"{side.floor_reached(case.flops_rate):.0%}" for side in sides)
+    if case.rates.flops:
+        floor = "\n".join(f"{case.rates.floor(side.turns[0].work):.2f} s" for side in case.sides)
+        reached = "\n".join(f"{side.floor_reached(case.rates):.0%}" for side in case.sides)
     return [
         f"{case.name}\n[dim]{case.unit}/s[/]",
         _spread(case.ours.rate),
-        _spread(case.peer.rate),
-        _spread(dataclasses.replace(case.ratios, median=case.ratio), " ×"),
+        _spread(case.peer.rate if case.peer else None),
+        _spread(case.ratio, " ×"),
         "\n".join([*asked, verdict]),
-        "\n".join(f"{side.seconds.median:.2f}" for side in sides),
+        "\n".join(f"{side.seconds.median:.2f}" for side in case.sides),
         floor,
         reached,
-        "\n".join(f"{side.first_call:.1f} s" for side in sides),
+        "\n".join(f"{side.first_call:.1f} s" for side in case.sides),
     ]
 
 
-def _spread(summary: Summary, unit: str = "") -> str:
+def _spread(summary: Summary | None, unit: str = "") -> str:
+    if summary is None:
+        return "—"
     digits = 0 if summary.median >= 100 else 1 if summary.median >= 10 else 2
     low, high = f"{summary.low:.{digits}f}", f"{summary.high:.{digits}f}"
     return f"[bold]{summary.median:.{digits}f}{unit}[/]\n[dim]{low}–{high}[/]"
@@ -92,21 +93,23 @@ def _record(case: Case) -> dict[str, Any]:
     return {
         "name": case.name,
         "unit": case.unit,
-        "ratio": case.ratio,
+        "ratio": case.ratio and dataclasses.asdict(case.ratio),
         "asked": case.asked,
         "asked_rate": case.asked_rate,
+        "asked_floor": case.asked_floor,
         "holds": case.holds,
-        "gemm_gflops": case.flops_rate / 1e9,
-        "ours": _side(case.ours, case.flops_rate),
-        "peer": _side(case.peer, case.flops_rate),
+        "gemm_gflops": case.rates.flops / 1e9,
+        "read_gbytes": case.rates.bytes / 1e9,
+        "ours": _side(case.ours, case.rates),
+        "peer": case.peer and _side(case.peer, case.rates),
     }
 
 
-def _side(side: Measured, flops_rate: float) -> dict[str, Any]:
+def _side(side: Measured, rates: Rates) -> dict[str, Any]:
     return {
         "rate": dataclasses.asdict(side.rate),
         "seconds": dataclasses.asdict(side.seconds),
-        "floor_reached": side.floor_reached(flops_rate) if flops_rate else None,
+        "floor_reached": side.floor_reached(rates) if rates.flops else None,
         "first_call_seconds": side.first_call,
         "turns": [{"seconds": turn.seconds, **dataclasses.asdict(turn.work)} for turn in side.turns],
     }

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.measure import BenchmarkError, Case, gemm_rate
+from benchmarks.measure import BenchmarkError, Case, Rates, gemm_rate, read_rate
 from envisions_jax.memory import restart_with_huge_pages
 
 if TYPE_CHECKING:
     from benchmarks.models import Contenders
 
-WORKLOADS = ("sampling", "scoring", "training", "sandbox", "logic")
+WORKLOADS = ("sampling", "stages", "scoring", "training", "sandbox", "logic")
 BUSY = 10.0  # percent of the cores in use before we begin: another program surely takes part
 
 
@@ -43,9 +43,10 @@ class Bench:
 
         return models.load()
 
-    def flops_rate(self) -> float:
-        """The machine's f32 rate now; measured anew for each workload."""
-        return gemm_rate(size=512 if self.options.quick else 2048)
+    def rates(self) -> Rates:
+        """What the machine can do now; measured anew for each workload."""
+        quick = self.options.quick
+        return Rates(gemm_rate(size=512 if quick else 2048), read_rate(0.1 if quick else 1.0))
 
 
 def main(names: Sequence[str]) -> None:

@@ -90,7 +90,7 @@ class Workload:
             f"prompts of {min(map(len, self.prompts))} to {max(map(len, self.prompts))} tokens; "
             f"{np.mean(flat):.0f} tokens a candidate, longest {max(flat)}, {at_limit} at the limit"
         )
-        return Work(sum(flat), flops, note)
+        return Work(sum(flat), flops, note=note)
 
 
 class SameStop(transformers.StoppingCriteria):
@@ -116,10 +116,10 @@ def measure(bench: Bench) -> list[Case]:
         workload = Workload(contenders, prompts, stop, k, limit)
         for peer, asked in (("float32", kind.asked), ("bfloat16", kind.asked_bf16)):
             if asked is not None:
-                rate = bench.flops_rate()
+                rates = bench.rates()
                 sides = interleave(_ours(workload), _peer(workload, peer), bench.options.repeats)
                 title = name if peer == "float32" else f"{name}, peer in {peer}"
-                cases.append(Case(title, "sampled tokens", *sides, asked=asked, flops_rate=rate))
+                cases.append(Case(title, "sampled tokens", *sides, asked=asked, rates=rates))
     return cases
 
 

@@ -32,7 +32,6 @@ class Workload:
     contenders: Contenders
     prompts: Sequence[Sequence[int]]
     completions: Sequence[Sequence[Sequence[int]]]
-    shared: int
 
     @property
     def rows(self) -> torch.Tensor:
@@ -70,19 +69,19 @@ def measure(bench: Bench) -> list[Case]:
     continuations = texts.completions(tokenizer, count, k, 64)
     workloads = {
         "nothing shared": Workload(
-            bench.contenders, texts.distinct_prompts(tokenizer, count, 300), continuations, 0
+            bench.contenders, texts.distinct_prompts(tokenizer, count, 300), continuations
         ),
         "240 tokens shared": Workload(
-            bench.contenders, [prompt[:length] for prompt in few_shot], continuations, 240
+            bench.contenders, [prompt[:length] for prompt in few_shot], continuations
         ),
     }
     cases = []
     for name, workload in workloads.items():
-        rate = bench.flops_rate()
+        rates = bench.rates()
         batch = _best_batch(workload)
         _check(workload)
         ours, peer = interleave(_ours(workload), _peer(workload, batch), bench.options.repeats)
-        cases.append(Case(name, "scored tokens", ours, peer, asked=1.5, flops_rate=rate))
+        cases.append(Case(name, "scored tokens", ours, peer, asked=3.0, rates=rates))
     return cases
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
-from envisions_jax.models.attention import Seen, attend, branch_mask, causal_mask, heads_first
+from envisions_jax.models.attention import Seen, branch_mask, causal_attention, causal_mask, heads_first
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.shapes import StageShape
@@ -60,12 +60,9 @@ class PromptAttention:
         v: Float[Array, "b t g c"],
         /,
     ) -> Float[Array, "b t h c"]:
-        k, v = heads_first(k), heads_first(v)
-        self.cache.append((k, v))
-        places = [Seen(k, v, self.mask)]
-        if self.prefix is not None:
-            places.insert(0, shared_prefix(self.prefix[layer], self.prefix_length))
-        return attend(q, places)
+        self.cache.append((heads_first(k), heads_first(v)))
+        before = () if self.prefix is None else (shared_prefix(self.prefix[layer], self.prefix_length),)
+        return causal_attention(q, k, v, mask=self.mask, before=before)
 
 
 def shared_prefix(cache: LayerCache, length: Int[Array, ""]) -> Seen:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from envisions_jax.sampling.sampler import Sampler
 
 SCORED_TOKENS = 1024  # tokens computed in one call
+# Lengths of rows: a tree of 600 tokens alone in a row of 768 would be a fifth of padding.
+ROW_LADDER = (ROW_LENGTH, 384, 512, 640, 768, 896, SCORED_TOKENS)
 LOGIT_CHUNK = 128  # rows of logits [chunk v] that exist at a time
 
 
@@ -52,8 +54,7 @@ class Scorer:
             (number, tree) for number, group in enumerate(completions) for tree in _trees(own[number], group)
         ]
         trees = [tree for _, tree in asked]
-        row_length = max((rung(tree.size) for tree in trees), default=0)
-        row_length = max(row_length, ROW_LENGTH)
+        row_length = rung(max((tree.size for tree in trees), default=0), ROW_LADDER)
         shape = StageShape(tuple(prefix), row_length, 0)
         for batch in pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length)):
             for branch, log_probs in zip(batch.branches, self._score_batch(batch, shape), strict=True):

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from benchmarks.flops import ModelCost
-from benchmarks.measure import Case, Measured, Side, Summary, Turn, Work, interleave
+from benchmarks.measure import Case, Measured, Rates, Side, Summary, Turn, Work, interleave
 from envisions_jax import Policy
 
 
@@ -45,8 +45,7 @@ def test_a_turn_settles_before_its_clock_starts(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_ratio_is_that_of_the_medians_and_its_spread_is_turn_by_turn() -> None:
     case = Case("case", "tokens", measured("ours", 10, 30, 20), measured("peer", 10, 10, 5))
-    assert case.ratio == 2.0
-    assert (case.ratios.low, case.ratios.high) == (1.0, 4.0)
+    assert case.ratio == Summary(2.0, 1.0, 4.0)
     assert case.ours.rate == Summary(20, 10, 30)
 
 
@@ -62,7 +61,10 @@ def test_what_is_asked_must_hold_altogether(
 
 
 def test_the_floor_is_reached_as_far_as_time_was_needed() -> None:
-    assert measured("ours", 1, 1, 1).floor_reached(flops_rate=100.0) == 0.5
+    assert measured("ours", 1, 1, 1).floor_reached(Rates(flops=100.0)) == 0.5
+    work = Work(1, flops=50.0, bytes=9.0)
+    assert Rates(flops=100.0, bytes=10.0).floor(work) == 0.9  # the narrower way
+    assert Rates().floor(work) == 0.0
 
 
 def test_every_matrix_is_counted_once_a_token(tiny_policy: Policy) -> None:
@@ -77,3 +79,18 @@ def test_a_span_costs_what_its_parts_cost(tiny_policy: Policy) -> None:
     assert cost.span(0, 7) == pytest.approx(cost.span(0, 3) + cost.span(3, 4))
     attention = 4.0 * cost.config.num_layers * cost.config.num_heads * cost.config.head_dim
     assert cost.span(2, 1) == 2 * cost.weights + 3 * attention
+
+
+def test_what_texts_begin_with_alike_is_counted_once(tiny_policy: Policy) -> None:
+    cost = ModelCost(tiny_policy.config)
+    texts = [[1, 2, 3], [1, 2, 4, 5], [7], [1, 2, 3], [1, 2]]
+    once = cost.span(0, 3) + cost.span(2, 2) + cost.span(0, 1)
+    assert cost.beginnings(texts) == pytest.approx(once)
+
+
+def test_a_stage_without_a_peer_is_judged_by_its_floor() -> None:
+    case = Case("case", "tokens", measured("ours", 20), None, asked_floor=0.5, rates=Rates(flops=100.0))
+    assert case.ratio is None and case.holds is True and len(case.sides) == 1
+    assert (
+        Case("case", "tokens", measured("ours", 20), None, asked_floor=0.6, rates=case.rates).holds is False
+    )

@@ -1,0 +1,74 @@
+"""How close sampling's stages come to what this machine can do: ours alone, beside two floors.
+
+Arithmetic: the operations that no implementation can do without, at the f32 rate of large matrix products.
+Bytes: what a step must read (all weights, and each slot's keys and values), at the rate at which both cores
+together read memory. The floor is the larger of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks import texts
+from benchmarks.flops import ModelCost
+from benchmarks.measure import Case, Side, Work, take_turns
+from benchmarks.models import Contenders
+from benchmarks.runner import Bench, main
+
+TITLE = "Stages of sampling beside their floors"
+NEW_TOKENS = 96
+
+
+def measure(bench: Bench) -> list[Case]:
+    """Prefill of prompts that share nothing, and decoding with all slots in use."""
+    quick, contenders = bench.options.quick, bench.contenders
+    cases = []
+    for name, count, length in (("300", 32, 300), ("1,500", 8, 1500)):
+        prompts = texts.distinct_prompts(contenders.tokenizer, 2 if quick else count, length)
+        cases.append(_case(bench, f"prefill, prompts of {name} tokens", _prefill(contenders, prompts), 0.85))
+    for slots in (8,) if quick else (40, 80):
+        prompts = texts.distinct_prompts(contenders.tokenizer, slots, 32)
+        asked = 0.6 if slots == 80 else None
+        cases.append(_case(bench, f"decoding in {slots} slots", _decode(contenders, prompts), asked))
+    return cases
+
+
+def _case(bench: Bench, name: str, side: Side, asked: float | None) -> Case:
+    rates = bench.rates()
+    [measured] = take_turns([side], bench.options.repeats)
+    return Case(name, "tokens", measured, None, asked_floor=asked, rates=rates)
+
+
+def _prefill(contenders: Contenders, prompts: Sequence[Sequence[int]]) -> Side:
+    cost = ModelCost(contenders.policy.config)
+
+    def run(turn: int) -> Work:
+        contenders.fresh_policy().generate(prompts, max_new_tokens=1, seed=turn)
+        flops = cost.beginnings(prompts) + cost.logits(len(prompts))
+        return Work(sum(map(len, prompts)), flops, note=f"{len(prompts)} prompts")
+
+    return Side("ours", run, lambda: run(-1))
+
+
+def _decode(contenders: Contenders, prompts: Sequence[Sequence[int]]) -> Side:
+    """A candidate of `NEW_TOKENS` tokens in each slot; prompts are short, decoding is nearly all."""
+    cost = ModelCost(contenders.policy.config)
+
+    def run(turn: int) -> Work:
+        results = contenders.fresh_policy().generate(
+            prompts, max_new_tokens=NEW_TOKENS, temperature=0.7, seed=turn, slots=len(prompts)
+        )
+        lengths = [len(candidates[0].tokens) for candidates in results]
+        flops = cost.beginnings(prompts) + cost.logits(sum(lengths))
+        steps, read = max(lengths) - 1, 0.0
+        for prompt, length in zip(prompts, lengths, strict=True):
+            flops += cost.span(len(prompt), length - 1)
+            read += sum(cost.cached_bytes(len(prompt) + step) for step in range(length - 1))
+        note = f"{sum(lengths) / len(lengths):.0f} tokens a candidate, {steps} steps"
+        return Work(sum(lengths), flops, steps * cost.bytes + read, note)
+
+    return Side("ours", run, lambda: run(-1))
+
+
+if __name__ == "__main__":
+    main(["stages"])
