@@ -19,7 +19,7 @@ from envisions_jax.memory import restart_with_huge_pages
 if TYPE_CHECKING:
     from benchmarks.models import Contenders
 
-WORKLOADS = ("sampling", "stages", "scoring", "training", "sandbox", "logic")
+WORKLOADS = ("sampling", "stages", "scoring", "training", "iteration", "sandbox", "logic")
 BUSY = 10.0  # percent of the cores in use before we begin: another program surely takes part
 
 

@@ -22,8 +22,8 @@ from benchmarks.flops import ModelCost
 from benchmarks.measure import Case, Side, Work, interleave
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
+from benchmarks.torch_policy import SameStop, candidate_length
 from envisions_jax.sampling.sampler import Sampler
-from envisions_jax.sampling.stopping import StopTable
 
 TITLE = "Sampling: 40 candidates, 8 tasks × K = 5 (refinement: one for each of 40 attempts)"
 TEMPERATURE = 0.7
@@ -93,19 +93,6 @@ class Workload:
         return Work(sum(flat), flops, note=note)
 
 
-class SameStop(transformers.StoppingCriteria):
-    """Ends a row where our sampler would: the same automaton, one look-up a token."""
-
-    def __init__(self, table: StopTable, rows: int) -> None:
-        self.next_state = torch.from_numpy(table.next_state.astype(np.int64))
-        self.stopped = table.stopped
-        self.state = torch.zeros(rows, dtype=torch.long)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        self.state = self.next_state[self.state, input_ids[:, -1]]
-        return self.state >= self.stopped
-
-
 def measure(bench: Bench) -> list[Case]:
     """One case for each kind of prompts, and one more beside the peer in bfloat16 where that is asked for."""
     quick, contenders, cases = bench.options.quick, bench.contenders, []
@@ -173,21 +160,11 @@ def _peer(workload: Workload, dtype: str) -> Side:
 
     def run(turn: int) -> Work:
         rows = generate(turn, workload.max_new_tokens)
-        lengths = [_length(row, table) for row in rows]
+        lengths = [candidate_length(row, table) for row in rows]
         return workload.work(np.reshape(lengths, (len(workload.prompts), workload.k)).tolist())
 
     # PyTorch compiles nothing: two tokens touch all that a longer run does.
     return Side(f"transformers {dtype}", run, lambda: generate(0, 2))
-
-
-def _length(row: np.ndarray, table: StopTable) -> int:
-    """Tokens up to the one that ended the row, as our `Generation.tokens` has them; the rest is padding."""
-    state = 0
-    for place, token in enumerate(row):
-        state = table.next_state[state, token]
-        if state >= table.stopped:
-            return place + 1
-    return len(row)
 
 
 if __name__ == "__main__":

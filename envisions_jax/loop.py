@@ -25,6 +25,7 @@ from envisions_jax.stages.learning import (
 from envisions_jax.stages.run import Run
 from envisions_jax.store.records import BASE
 from envisions_jax.summary import iteration_line
+from envisions_jax.training import Trainer
 
 
 def run_loop(run: Run) -> None:
@@ -45,50 +46,52 @@ def run_loop(run: Run) -> None:
         cold_start(run, trainer)
 
     for iteration in range(run.config.loop.iterations):
-        if run.store.is_done(iteration, "iteration"):
-            forget_old_policies(run, iteration)  # again: the kill may have come before it
-            continue
-
-        run.store.add_tasks("train", run.train_tasks.explored(iteration))
-
-        # ---- 1, 2, 4. Explore: K candidates a task from theta_i; execute; self-reward ------------
-        policy = policy_of(run, iteration - 1)  # in iteration 0 the base model, or that of the cold start
-        explore(run, iteration, policy)
-
-        # ---- 3, 2, 4. Refine each candidate; execute; self-reward under the task prompt ----------
-        if iteration >= 1 and run.config.loop.refine:
-            refine(run, iteration, policy)
-
-        # ---- 5. Filter, 6. Pool, 7. Select: the sets of L1 and L2 --------------------------------
-        chosen = select_examples(run, iteration)
-
-        # ---- 8. Train from theta_0 on L = L1 + L2 ------------------------------------------------
-        start = policy if run.config.train.continual else run.base
-        del policy  # two sets of weights are enough while training
-        examples = training_examples(run, iteration, chosen)
-        policy = train(run, trainer, iteration, start, examples)
-        del start
-
-        # ---- 9. Evaluate theta_(i+1), zero-shot --------------------------------------------------
-        scores = evaluate(run, iteration, policy)
-
-        # ---- What the iteration was worth --------------------------------------------------------
-        numbers = iteration_metrics(
-            run.store.trajectories(up_to=iteration, tokens=False),
-            run.store.kept(iteration),
-            iteration=iteration,
-            l1_examples=len(chosen.l1),
-            l2_examples=len(chosen.l2),
-            shortened=examples.shortened,
-            dropped=examples.dropped,
-            demonstrations=kept_demonstrations(run),
-            scores=scores,
-        ).to_dict()
-        seconds = run.clock.seconds(iteration)
-        run.metrics.write("iteration", numbers, iteration=iteration, time_s=seconds)
-        run.reporter.line(iteration_line(numbers, run.config.loop.iterations, seconds))
-        run.store.mark_done(iteration, "iteration")
-        forget_old_policies(run, iteration)
+        if not run.store.is_done(iteration, "iteration"):
+            run_iteration(run, trainer, iteration)
+        forget_old_policies(run, iteration)  # also of one that is done: the kill may have come before it
 
     # ---- The last policy, as a folder that other programs load -----------------------------------
     export_final(run)
+
+
+def run_iteration(run: Run, trainer: Trainer, iteration: int) -> None:
+    """One iteration, from wherever an earlier start left it."""
+    run.store.add_tasks("train", run.train_tasks.explored(iteration))
+
+    # ---- 1, 2, 4. Explore: K candidates a task from theta_i; execute; self-reward ----------------
+    policy = policy_of(run, iteration - 1)  # in iteration 0 the base model, or that of the cold start
+    explore(run, iteration, policy)
+
+    # ---- 3, 2, 4. Refine each candidate; execute; self-reward under the task prompt --------------
+    if iteration >= 1 and run.config.loop.refine:
+        refine(run, iteration, policy)
+
+    # ---- 5. Filter, 6. Pool, 7. Select: the sets of L1 and L2 ------------------------------------
+    chosen = select_examples(run, iteration)
+
+    # ---- 8. Train from theta_0 on L = L1 + L2 ----------------------------------------------------
+    start = policy if run.config.train.continual else run.base
+    del policy  # two sets of weights are enough while training
+    examples = training_examples(run, iteration, chosen)
+    policy = train(run, trainer, iteration, start, examples)
+    del start
+
+    # ---- 9. Evaluate theta_(i+1), zero-shot ------------------------------------------------------
+    scores = evaluate(run, iteration, policy)
+
+    # ---- What the iteration was worth ------------------------------------------------------------
+    numbers = iteration_metrics(
+        run.store.trajectories(up_to=iteration, tokens=False),
+        run.store.kept(iteration),
+        iteration=iteration,
+        l1_examples=len(chosen.l1),
+        l2_examples=len(chosen.l2),
+        shortened=examples.shortened,
+        dropped=examples.dropped,
+        demonstrations=kept_demonstrations(run),
+        scores=scores,
+    ).to_dict()
+    seconds = run.clock.seconds(iteration)
+    run.metrics.write("iteration", numbers, iteration=iteration, time_s=seconds)
+    run.reporter.line(iteration_line(numbers, run.config.loop.iterations, seconds))
+    run.store.mark_done(iteration, "iteration")

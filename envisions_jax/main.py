@@ -5,7 +5,11 @@ command line, config, work directory, place of the model, tasks, the model itsel
 written before all of them have passed.
 """
 
-from contextlib import ExitStack
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -17,6 +21,9 @@ from envisions_jax.progress import Reporter
 from envisions_jax.store import StoreCorruptError, StoreError, TrajectoryStore, check_free
 from envisions_jax.task_sets import GivenTasks, given_tasks
 from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity
+
+if TYPE_CHECKING:
+    from envisions_jax.stages.run import Run
 
 
 def main(config: Config, values: flags.FlagValues) -> int:
@@ -40,14 +47,10 @@ def main(config: Config, values: flags.FlagValues) -> int:
 
 
 def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Reporter) -> None:
-    """Load the model, open store and environment, run the loop, and tell how it went."""
-    from envisions_jax.clock import Clock, compiled_programs
-    from envisions_jax.domain import open_domain
-    from envisions_jax.entry_points import open_policy
+    """Open everything, run the loop, and tell how it went."""
+    from envisions_jax.clock import compiled_programs
     from envisions_jax.loop import run_loop
     from envisions_jax.memory import peak_memory_gib
-    from envisions_jax.metrics import MetricsWriter
-    from envisions_jax.stages.run import Run, check_ending, check_lengths, tokenizer_of
 
     done, total = iterations_done(config, workdir), config.loop.iterations
     if done == total and (workdir.final.exists() or not config.checkpoint.export):
@@ -56,6 +59,24 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
         return
     verb = f"{done} of {total} iterations done, going on" if workdir.store.exists() else "starting"
     reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
+    with open_run(config, workdir, given, reporter) as run:
+        run_loop(run)
+    tell_results(config, workdir, reporter)
+    reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
+
+
+@contextmanager
+def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Reporter) -> Iterator[Run]:
+    """A run whose model is loaded and whose store and environment are open, until the context ends.
+
+    Raises ConfigError for a model that the config does not go with, and what opening its parts raises.
+    """
+    from envisions_jax.clock import Clock
+    from envisions_jax.domain import open_domain
+    from envisions_jax.entry_points import open_policy
+    from envisions_jax.metrics import MetricsWriter
+    from envisions_jax.stages.run import Run, check_ending, check_lengths, tokenizer_of
+
     base = open_policy(config)
     check_ending(base)
     command_line.raise_on_interruption()
@@ -64,13 +85,13 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
         tests = [task for group in domain.test_sets.values() for task in group]
         shots = config.prompt.shots if config.eval.base else 0
         # Pages of later iterations are observed when they are asked for.
-        last = 0 if config.env.name == "web" else total - 1
+        last = 0 if config.env.name == "web" else config.loop.iterations - 1
         check_lengths(config, base, domain.prompts, domain.train_tasks.known(last), tests, shots)
         # The store refuses another run's lock and a newer version: open it before anything is written.
         settings, defaults = identity(config), identity(Config())
         store = stack.enter_context(TrajectoryStore(workdir.store, config=settings, defaults=defaults))
         create_workdir(workdir, config)
-        run = Run(
+        yield Run(
             config=config,
             workdir=workdir,
             base=base,
@@ -86,9 +107,6 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
             clock=Clock(workdir.times),
             reporter=reporter,
         )
-        run_loop(run)
-    tell_results(config, workdir, reporter)
-    reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
 
 
 def iterations_done(config: Config, workdir: WorkDir) -> int:

@@ -1,0 +1,174 @@
+"""One whole iteration of the method: ours beside the same iteration on PyTorch and transformers.
+
+The second iteration of the quickstart on 128 tasks: explore, execute, refine, execute, score, select, train,
+evaluate. Both sides start from the same first iteration (policy, pool and weights), and have the same tasks,
+prompts, K, limits, environment, store and selection; what computes differs (`benchmarks.torch_policy`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.measure import Case, Measured, Side, Turn, Work, take_turns
+from benchmarks.models import Contenders
+from benchmarks.runner import Bench, main
+from benchmarks.torch_policy import TorchPolicy, train
+from configs import quickstart
+from envisions_jax.config import Config, from_config_dict
+from envisions_jax.loop import run_iteration
+from envisions_jax.main import open_run
+from envisions_jax.progress import Reporter
+from envisions_jax.stages.candidates import explore, refine
+from envisions_jax.stages.evaluation import evaluate
+from envisions_jax.stages.learning import make_trainer, policy_of, select_examples, training_examples
+from envisions_jax.stages.run import Run, fold
+from envisions_jax.task_sets import given_tasks
+from envisions_jax.training import Trainer
+from envisions_jax.workdir import WorkDir
+
+TITLE = "A whole iteration: 128 tasks × 5 candidates and as many refinements, training, 200 tests"
+ITERATION = 1  # the first with refinements and zero-shot prompts
+STAGES = ("generate", "score", "execute", "train", "evaluate")
+TRIED = 64  # prompts on which the peer's batch sizes are tried
+
+
+def measure(bench: Bench) -> list[Case]:
+    """The whole, then its stages, of the same turns."""
+    with tempfile.TemporaryDirectory(prefix="envisions-benchmark-") as folder:
+        start = _Start(Path(folder), bench.contenders, _config(bench.options.quick))
+        seconds: dict[str, list[dict[str, float]]] = {}
+        sides = [
+            _side("ours", start, start.ours, seconds),
+            _side("transformers", start, start.peer, seconds),
+        ]
+        measured = take_turns(sides, bench.options.repeats)
+    ours, peer = measured
+    cases = [Case("whole iteration", "iterations", ours, peer, asked=4.0)]
+    for stage in STAGES:
+        mine, theirs = (_of_stage(side, [turn[stage] for turn in seconds[side.name]]) for side in measured)
+        cases.append(Case(f"of which {stage}", "times", mine, theirs))
+    return cases
+
+
+def _config(quick: bool) -> Config:
+    settings = quickstart.get_config("tiny" if quick else "")
+    settings.tasks.train_size = 12 if quick else 128
+    settings.sampler.shard_tasks = settings.tasks.train_size
+    settings.loop.iterations = ITERATION + 1
+    settings.eval.base = settings.checkpoint.export = settings.tensorboard = settings.progress = False
+    return from_config_dict(settings)
+
+
+def _of_stage(side: Measured, seconds: list[float]) -> Measured:
+    return Measured(side.name, 0.0, tuple(Turn(Work(1), max(one, 1e-9)) for one in seconds))
+
+
+def _side(
+    name: str, start: _Start, iterate: Callable[[Run], str], seconds: dict[str, list[dict[str, float]]]
+) -> Side:
+    """Each turn is the iteration in a copy of the work directory that the first one left."""
+
+    def run(turn: int) -> Work:
+        with start.copy() as run:
+            note = iterate(run)
+            times = run.clock.seconds(ITERATION)
+        seconds.setdefault(name, []).append({stage: times.get(stage, 0.0) for stage in STAGES})
+        return Work(1, note=note)
+
+    def warm() -> None:
+        start.warm(name)
+
+    return Side(name, run, warm)
+
+
+class _Start:
+    """What both sides begin with: a run whose first iteration is done."""
+
+    def __init__(self, folder: Path, contenders: Contenders, config: Config) -> None:
+        self.folder, self.config, self.contenders = folder, config, contenders
+        self.given, self.reporter = given_tasks(config), Reporter(bars=False)
+        self.batches: dict[str, int] = {}
+        self.trainer: Trainer | None = None
+        with self._open("start") as run:
+            self.trainer = make_trainer(run)
+            run_iteration(run, self.trainer, ITERATION - 1)
+            policy_of(run, ITERATION - 1).save_pretrained(folder / "policy")
+        self.explorer = transformers.AutoModelForCausalLM.from_pretrained(
+            folder / "policy", dtype=torch.float32
+        )
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[Run]:
+        with open_run(self.config, WorkDir(self.folder / name), self.given, self.reporter) as run:
+            yield run
+
+    @contextmanager
+    def copy(self) -> Iterator[Run]:
+        """The run after its first iteration, in a folder of its own."""
+        shutil.rmtree(self.folder / "turn", ignore_errors=True)
+        shutil.copytree(self.folder / "start", self.folder / "turn")
+        with self._open("turn") as run:
+            run.store.add_tasks("train", run.train_tasks.explored(ITERATION))
+            yield run
+
+    def ours(self, run: Run) -> str:
+        assert self.trainer is not None
+        run_iteration(run, self.trainer, ITERATION)
+        return _told(run)
+
+    def peer(self, run: Run) -> str:
+        ours: Any = TorchPolicy(self.explorer, run.base, self.batches)
+        explore(run, ITERATION, ours)
+        refine(run, ITERATION, ours)
+        examples = training_examples(run, ITERATION, select_examples(run, ITERATION)).examples
+        assert self.trainer is not None
+        with run.clock.measure(ITERATION, "train"):
+            seed = fold(run.config.seed, "train", ITERATION)
+            model = train(self.contenders.peer, examples, self.trainer.config, ours.tokenizer.pad_id, seed)
+        trained: Any = TorchPolicy(model, run.base, self.batches)
+        evaluate(run, ITERATION, trained)
+        return f"{_told(run)}; rows a batch: {self.batches}"
+
+    def warm(self, name: str) -> None:
+        """Ours: the iteration once, for what is compiled. The peer: its batch sizes are tried."""
+        if name == "ours":
+            with self.copy() as run:
+                self.ours(run)
+            return
+        with self.copy() as run:
+            policy = TorchPolicy(self.explorer, run.base, self.batches)
+            tasks = run.train_tasks.explored(ITERATION)[:TRIED]
+            asked = [run.prompts.explore(task, shots=0) for task in tasks]
+            settings = run.config.sampler
+            for temperature in (settings.temperature, 0.0):
+                said = policy.generate(
+                    asked,
+                    k=settings.k,
+                    temperature=temperature,
+                    max_new_tokens=settings.max_new_tokens,
+                    stop=run.prompts.stop,
+                    progress=lambda _: None,
+                )
+            policy.score(asked, [[one.tokens for one in group] for group in said])
+
+
+def _told(run: Run) -> str:
+    tests = [
+        result for name in run.test_sets for result in run.store.evaluations(ITERATION, name, "zero_shot")
+    ]
+    right = sum(result.outcome == "correct" for result in tests)
+    kept = run.store.trajectories(ITERATION, tokens=False)
+    good = sum(one.correct for one in kept)
+    return f"{len(kept)} candidates, {good} right; {right} of {len(tests)} tests right"
+
+
+if __name__ == "__main__":
+    main(["iteration"])
