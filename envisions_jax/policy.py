@@ -147,6 +147,7 @@ class Policy:
         slots: int | None = None,
         shape: StageShape | None = None,
         progress: Callable[[int], None] | None = None,
+        finished: Callable[[int, int, Generation], None] | None = None,
     ) -> list[list[Generation]]:
         """Samples `k` candidates for each prompt.
 
@@ -163,6 +164,7 @@ class Policy:
           slots: how many candidates are decoded side by side.
           shape: `plan_stage` of the stage that this call is a shard of; by default the call is all of it.
           progress: told how many more candidates are done.
+          finished: told (prompt's number, candidate's number, candidate) as each ends, in any order.
 
         Returns:
           For each prompt its `k` candidates: text, tokens, per-token log-probs (temperature 1, full
@@ -196,7 +198,9 @@ class Policy:
             names = [_digest(prompt) for prompt in tokens]
         _check_shape(shape, tokens)
         decoding = Decoding(k, temperature, top_p, max_new_tokens, tuple(stop), seed)
-        return self._sampler.generate(tokens, names, decoding, shape=shape, slots=slots, progress=progress)
+        return self._sampler.generate(
+            tokens, names, decoding, shape=shape, slots=slots, progress=progress, finished=finished
+        )
 
     def plan_stage(self, prompts: Sequence[Text], max_new_tokens: int) -> StageShape:
         """The shapes and the shared prefix for sampling from all of `prompts`, in as many calls as it takes.

@@ -232,6 +232,10 @@ class Prompts:
         """
         return self._with_head(EXTENTS[self.style.extent](text))
 
+    def program_of(self, text: str) -> str:
+        """The program a completion makes, in the form that is executed and stored."""
+        return self.canonical(self.program(text))
+
     def completion(self, program: str) -> str:
         """The text that makes this program: what is trained on, before EOS.
 

@@ -70,6 +70,7 @@ class Sampler:
         shape: StageShape | None = None,
         slots: int | None = None,
         progress: Callable[[int], None] | None = None,
+        finished: Callable[[int, int, Generation], None] | None = None,
     ) -> list[list[Generation]]:
         """K candidates for each prompt, in prompt order.
 
@@ -78,17 +79,20 @@ class Sampler:
           shape: of the stage these prompts are a part of; by default they are all of it.
           slots: how many candidates decode side by side.
           progress: told how many more candidates are done.
+          finished: told each candidate as it ends.
         """
         if not prompts:
             return []
         shape = shape or plan(prompts, decoding.max_new_tokens)
         run = _Run(self, shape, decoding, slots or min(DEFAULT_SLOTS, -(-len(prompts) * decoding.k // 8) * 8))
-        finished: dict[tuple[int, int], Generation] = {}
+        found: dict[tuple[int, int], Generation] = {}
         for (prompt, k), generation in run.results(prompts, identities):
-            finished[prompt, k] = generation
+            found[prompt, k] = generation
+            if finished:
+                finished(prompt, k, generation)
             if progress:
                 progress(1)
-        return [[finished[prompt, k] for k in range(decoding.k)] for prompt in range(len(prompts))]
+        return [[found[prompt, k] for k in range(decoding.k)] for prompt in range(len(prompts))]
 
     def prefix_cache(self, shape: StageShape) -> Cache:
         """Keys and values of the stage's shared prefix; the last two stages' are kept."""

@@ -1,16 +1,13 @@
 """Steps 1 to 4: sample candidates, execute them and give each its self-reward, shard by shard.
 
-A shard is sampled, scored, executed and committed as a whole; its composition depends on the config alone. So
-a run that was killed skips finished shards, repeats the unfinished one with the same companions, and finds
-the same candidates with the same log-probs. The environment works on one shard while the next is being
-sampled.
+A shard is committed as a whole; its composition depends on the config alone. So a run that was killed skips
+finished shards, repeats the unfinished one with the same companions, and finds the same candidates with the
+same log-probs. The environment works on candidates while others are being sampled.
 """
 
 import itertools
 import math
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +16,7 @@ from envisions_jax.policy import Policy
 from envisions_jax.progress import Advance
 from envisions_jax.sampling.results import Generation
 from envisions_jax.sampling.shapes import StageShape
+from envisions_jax.stages.executing import Executing
 from envisions_jax.stages.run import Run, slots_for
 from envisions_jax.stages.turns import Turn, completion_of, play
 from envisions_jax.store import Shard, Trajectory
@@ -131,22 +129,39 @@ def _sample_stage(
     shape = policy.plan_stage(prompts, run.config.sampler.max_new_tokens)
     slots = slots_for(run.config, sum(request.count for request in shards[0]))
     name = f"{stage} {iteration + 1}"
-    with run.reporter.stage(name, total, done) as advance, ThreadPoolExecutor(1) as executor:
+
+    def charge(seconds: float) -> None:
+        run.clock.add(iteration, "execute", seconds)
+
+    with run.reporter.stage(name, total, done) as advance, Executing(run.environment, charge) as executing:
         sampling = Sampling(run, iteration, stage, policy, prompts, shape, slots, advance)
-        executing: Future[None] | None = None
         for number, shard in enumerate(shards):
-            if number in finished:
-                continue
-            first = _generate(sampling, shard, shape)
-            if executing is not None and turns > 1:
-                executing.result()  # further turns are played in the same environment: one thread at a time
-            candidates = _candidates(sampling, shard, first)
-            if executing is not None:
-                executing.result()
-            executing = executor.submit(_execute, run, Shard(iteration, stage, number), candidates)
-        if executing is not None:
-            executing.result()
+            if number not in finished:
+                _sample_shard(sampling, Shard(iteration, stage, number), shard, executing)
     run.store.mark_done(iteration, stage)
+
+
+def _sample_shard(
+    sampling: Sampling, shard: Shard, requests: Sequence[Request], executing: Executing
+) -> None:
+    """Samples, rewards and executes a shard; its last outcomes, and the commit, may come later."""
+    run, turns = sampling.run, sampling.run.interaction.turns
+    asked = [request for request in requests for _ in range(request.count)]
+
+    def execute(index: int, program: str) -> None:
+        executing.add((shard.number, index), asked[index].task, program)
+
+    def finished(prompt: int, k: int, generation: Generation) -> None:
+        execute(prompt * requests[0].count + k, run.prompts.program_of(generation.text))
+
+    first = _generate(sampling, requests, sampling.shape, finished if turns == 1 else None)
+    if turns > 1:
+        executing.wait()  # further turns are played in the same environment: one thread at a time
+    candidates = _candidates(sampling, requests, first)
+    if turns > 1:
+        for index, candidate in enumerate(candidates):
+            execute(index, candidate.program)
+    executing.then(lambda: _commit(run, shard, candidates, executing))
 
 
 def _candidates(
@@ -159,14 +174,19 @@ def _candidates(
     first = [Turn(request.task, said) for request, said in zip(requests, generations, strict=True)]
     played = _play(sampling, requests, numbers, first)
     completions = [completion_of(turns, run.prompts) for turns in played]
-    programs = [run.prompts.canonical(run.prompts.program(completion)) for completion in completions]
+    programs = [run.prompts.program_of(completion) for completion in completions]
     rewards = _self_rewards(sampling, played, completions)
     fields = zip(requests, numbers, played, completions, programs, rewards, strict=True)
     return [Candidate(*values) for values in fields]
 
 
-def _generate(sampling: Sampling, requests: Sequence[Request], shape: StageShape) -> list[Generation]:
-    """What is sampled for requests of equal count, one after the other."""
+def _generate(
+    sampling: Sampling,
+    requests: Sequence[Request],
+    shape: StageShape,
+    finished: Callable[[int, int, Generation], None] | None = None,
+) -> list[Generation]:
+    """What is sampled for requests of equal count, one after the other; `finished` is told each at once."""
     run, settings = sampling.run, sampling.run.config.sampler
     with run.clock.measure(sampling.iteration, "generate"):
         generations = sampling.policy.generate(
@@ -181,6 +201,7 @@ def _generate(sampling: Sampling, requests: Sequence[Request], shape: StageShape
             slots=sampling.slots,
             shape=shape,
             progress=sampling.advance,
+            finished=finished,
         )
     return [generation for group in generations for generation in group]
 
@@ -244,19 +265,13 @@ def _self_rewards(
     ]
 
 
-def _execute(run: Run, shard: Shard, candidates: Sequence[Candidate]) -> None:
-    """Step 2: b = 1 if the environment gives y. Commits the shard."""
-    begin = time.perf_counter()
-    programs = [(candidate.request.task, candidate.program) for candidate in candidates]
-    outcomes = list(run.environment.execute(programs))
-    run.clock.add(shard.iteration, "execute", time.perf_counter() - begin)
-    run.store.add_many(
-        [
-            _trajectory(run, shard, candidate, outcome)
-            for candidate, outcome in zip(candidates, outcomes, strict=True)
-        ],
-        shard=shard,
-    )
+def _commit(run: Run, shard: Shard, candidates: Sequence[Candidate], executing: Executing) -> None:
+    """Puts a shard into the store, with b = 1 for each candidate to which the environment gave y (step 2)."""
+    trajectories = [
+        _trajectory(run, shard, candidate, executing.outcomes.pop((shard.number, index)))
+        for index, candidate in enumerate(candidates)
+    ]
+    run.store.add_many(trajectories, shard=shard)
     run.clock.save()
 
 

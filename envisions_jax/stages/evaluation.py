@@ -142,7 +142,7 @@ def judge(
     album: Path | None = None,
 ) -> list[EvaluationResult]:
     """Execute completions and file what came out of them; pictures, if there are any, in folder `album`."""
-    programs = [prompts.canonical(prompts.program(completion)) for completion in completions]
+    programs = [prompts.program_of(completion) for completion in completions]
     outcomes = list(
         environment.execute([(test.task, text) for test, text in zip(tests, programs, strict=True)])
     )

@@ -1,0 +1,80 @@
+"""Step 2 beside step 1: candidates are executed while others are still being sampled."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from envs import Environment, Outcome, Task
+
+Key = tuple[int, int]  # shard, candidate
+
+
+class Executing:
+    """Runs programs in an environment as they come, in a thread of its own; the environment sees no other.
+
+    What piles up while the environment works goes to it together, so that all of its workers have something
+    to do. `then` runs what needs the outcomes of all programs added before it, in the same thread.
+    """
+
+    def __init__(self, environment: Environment, charge: Callable[[float], None]) -> None:
+        """charge: told how many seconds the environment worked."""
+        self._environment, self._charge = environment, charge
+        self._executor = ThreadPoolExecutor(1)
+        self._lock = threading.Lock()
+        self._added: dict[Key, tuple[Task, str]] = {}
+        self._jobs: list[Future[None]] = []
+        self._has_failed = False
+        self.outcomes: dict[Key, Outcome] = {}
+
+    def add(self, key: Key, task: Task, program: str) -> None:
+        """Has a program executed; its outcome will be in `outcomes`."""
+        with self._lock:
+            is_alone = not self._added
+            self._added[key] = (task, program)
+        if is_alone:
+            self._submit(self._execute)
+
+    def then(self, work: Callable[[], None]) -> None:
+        """Has `work` done when everything added so far has its outcome."""
+        self._submit(work)
+
+    def wait(self) -> None:
+        """Until nothing is left to do. Raises what went wrong in the thread."""
+        while self._jobs:
+            self._jobs.pop(0).result()
+
+    def __enter__(self) -> "Executing":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            self.wait()
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        for job in [job for job in self._jobs if job.done()]:  # what went wrong is told soon
+            job.result()
+            self._jobs.remove(job)
+        self._jobs.append(self._executor.submit(self._do, work))
+
+    def _do(self, work: Callable[[], None]) -> None:
+        """`work`, unless something before it went wrong."""
+        if self._has_failed:
+            return
+        try:
+            work()
+        except BaseException:
+            self._has_failed = True
+            raise
+
+    def _execute(self) -> None:
+        with self._lock:
+            added, self._added = self._added, {}
+        begin = time.perf_counter()
+        for key, outcome in zip(added, self._environment.execute(list(added.values())), strict=True):
+            self.outcomes[key] = outcome
+        self._charge(time.perf_counter() - begin)
