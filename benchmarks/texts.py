@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.measure import BenchmarkError
 from envisions_jax.demonstrations import Demonstration
 from envisions_jax.prompts import Prompts
-from envisions_jax.sampling.shapes import common_prefix
+from envisions_jax.sampling.trees import common_prefix
 from envisions_jax.tasks.generated import generate
 from envisions_jax.tasks.theories import TheorySettings, generate_theories
 from envisions_jax.tokenizer import Tokenizer

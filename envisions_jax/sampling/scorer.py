@@ -21,16 +21,14 @@ from envisions_jax.models.attention import branch_mask
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import PromptAttention
-from envisions_jax.sampling.shapes import ROW_LENGTH, StageShape, common_prefix, rung
-from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees
+from envisions_jax.sampling.shapes import StageShape, best_row_length
+from envisions_jax.sampling.trees import Tree, TreeBatch, common_prefix, pack_trees
 
 if TYPE_CHECKING:
     from envisions_jax.policy import Policy
     from envisions_jax.sampling.sampler import Sampler
 
 SCORED_TOKENS = 1024  # tokens computed in one call
-# Lengths of rows: a tree of 600 tokens alone in a row of 768 would be a fifth of padding.
-ROW_LADDER = (ROW_LENGTH, 384, 512, 640, 768, 896, SCORED_TOKENS)
 LOGIT_CHUNK = 128  # rows of logits [chunk v] that exist at a time
 
 
@@ -54,7 +52,7 @@ class Scorer:
             (number, tree) for number, group in enumerate(completions) for tree in _trees(own[number], group)
         ]
         trees = [tree for _, tree in asked]
-        row_length = rung(max((tree.size for tree in trees), default=0), ROW_LADDER)
+        row_length = best_row_length(lambda _: trees, max((tree.size for tree in trees), default=0))
         shape = StageShape(tuple(prefix), row_length, 0)
         for batch in pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length)):
             for branch, log_probs in zip(batch.branches, self._score_batch(batch, shape), strict=True):

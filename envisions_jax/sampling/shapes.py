@@ -8,14 +8,21 @@ programs and give the very same bits.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from envisions_jax.sampling.trees import Tree, common_prefix, grow_trees, pack_rows
 
 # Each rung that a run meets costs a compilation: few for the prefix, which a stage computes once.
-PREFIX_LADDER = (256, 1024, 4096, 16384)
+PREFIX_LADDER = (256, 512, 1024, 2048, 4096, 8192, 16384)
 # Powers of two, and half-way between the smaller ones: at most a third of a rung is padding there. Every
 # decoded token reads the padding of prompts (80 slots: 128 places take 1.2 times as long as 64).
 LENGTH_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
-ROW_LENGTH = 256  # of rows that hold trees of tokens, where none is longer: short enough for cheap attention
+# Of rows that hold trees of tokens: fine steps, since a third of padding is a third of the work.
+ROW_LADDER = (256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 8192, 16384)
+ATTENTION_COSTS_AS_MUCH = 5000  # SmolLM2: half of a row of 5,000 x 4 x 576 x 30 operations, beside 2 x 106M
+MOST_PROMPTS_A_ROW = 8  # longer rows are not worth a look
+ABOUT_THE_SAME = 1.05
+PLANNED = 512  # prompts of a stage that its rows are planned from
 PREFILL_TOKENS = 512  # prompt tokens computed in one call: enough to keep the matrix units busy
 
 
@@ -39,12 +46,14 @@ class StageShape:
       prefix: the tokens that every prompt of the stage begins with; computed once a stage.
       prompt_length: room, in tokens, for what follows the prefix.
       new_length: room for sampled tokens.
+      row_length: of the rows that prompts are packed into for prefill.
       prefill_rows: rows of prompts that are computed in one call.
     """
 
     prefix: tuple[int, ...]
     prompt_length: int
     new_length: int
+    row_length: int = 0
     prefill_rows: int = 1
 
     @property
@@ -52,37 +61,35 @@ class StageShape:
         """Room for the prefix, padding included."""
         return rung(len(self.prefix), PREFIX_LADDER)
 
-    @property
-    def row_length(self) -> int:
-        """Length of the rows that prompts are packed into for prefill."""
-        return _row_length(self.prompt_length)
-
-
-def _row_length(prompt_length: int) -> int:
-    """Room for two of the longest prompts, or half of a row could be padding; long ones lie alone."""
-    return max(ROW_LENGTH, 2 * prompt_length if prompt_length <= PREFILL_TOKENS else prompt_length)
-
 
 def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> StageShape:
     """The shape of a stage that samples from `prompts`, each a sequence of at least one token."""
     prefix = common_prefix(prompts)
-    own = [len(prompt) - len(prefix) for prompt in prompts]
-    prompt_length = rung(max(own))
-    row_length = _row_length(prompt_length)
-    rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(own) // row_length))
-    return StageShape(tuple(prefix), prompt_length, rung(max_new_tokens), rows)
+    own = [prompt[len(prefix) :] for prompt in prompts]
+    longest = max(map(len, own))
+    # Neighbours may share a tree, equal prompts are computed once, and some hundred stand for all.
+    some = list(dict.fromkeys(map(tuple, own)))[:PLANNED]
+    row_length = best_row_length(lambda length: grow_trees(some, most=length), longest)
+    rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(map(len, some)) // row_length))
+    return StageShape(tuple(prefix), rung(longest), rung(max_new_tokens), row_length, rows)
 
 
-def common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """The longest common beginning that leaves every prompt at least one token of its own.
+def best_row_length(trees: Callable[[int], Sequence[Tree]], least: int) -> int:
+    """The length of the rows in which `trees` (at most so long) cost the least to compute.
 
-    >>> common_prefix([[1, 2, 3], [1, 2, 4, 5]]), common_prefix([[1, 2]])
-    ([1, 2], [1])
+    A token costs the products with the weights, and those with the keys before it in its row: as much again
+    where rows are `ATTENTION_COSTS_AS_MUCH` long. Of lengths that cost about the same it is the shortest, so
+    that stages of about one size have one shape.
+
+    >>> best_row_length(lambda length: [Tree([0] * 300, [[1]])] * 4, 301)
+    640
     """
-    rows = [tuple(prompt) for prompt in prompts]
-    first, last = min(rows), max(rows)  # in lexicographic order these two differ the earliest
-    limit = min(len(prompt) for prompt in prompts) - 1
-    length = 0
-    while length < limit and first[length] == last[length]:
-        length += 1
-    return list(first[:length])
+
+    def cost(length: int) -> float:
+        rows = len(pack_rows([tree.size for tree in trees(length)], length))
+        return rows * length * (1 + length / ATTENTION_COSTS_AS_MUCH)
+
+    shortest = rung(least, ROW_LADDER)
+    lengths = [length for length in ROW_LADDER if shortest <= length <= MOST_PROMPTS_A_ROW * shortest]
+    costs = {length: cost(length) for length in lengths or [shortest]}
+    return min(length for length, one in costs.items() if one <= ABOUT_THE_SAME * min(costs.values()))

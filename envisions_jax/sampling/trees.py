@@ -12,8 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envisions_jax.sampling.shapes import common_prefix
-
 WORTH_SHARING = 8  # tokens; a shorter common beginning only makes trees that are harder to fit into rows
 
 
@@ -63,7 +61,7 @@ class TreeBatch:
 
 def pack_trees(trees: Sequence[Tree], row_length: int, rows: int) -> list[TreeBatch]:
     """The trees in batches of `rows` rows, each row as full as may be. A tree never spans rows."""
-    filled = _first_fit_decreasing([tree.size for tree in trees], row_length)
+    filled = pack_rows([tree.size for tree in trees], row_length)
     batches = []
     for start in range(0, len(filled), rows):
         tokens, ends, positions = np.zeros((3, rows, row_length), np.int32)
@@ -77,7 +75,7 @@ def pack_trees(trees: Sequence[Tree], row_length: int, rows: int) -> list[TreeBa
     return batches
 
 
-def _first_fit_decreasing(sizes: Sequence[int], length: int) -> list[list[int]]:
+def pack_rows(sizes: Sequence[int], length: int) -> list[list[int]]:
     """The pieces of each row, largest first, each in the first row with room for it, or in a new one.
 
     Raises ValueError for a piece that is longer than a row.
@@ -140,3 +138,18 @@ def grow_trees(prompts: Sequence[Sequence[int]], most: int) -> list[Tree]:
 
 def _tree(prompts: Sequence[Sequence[int]], shared: int) -> Tree:
     return Tree(prompts[0][:shared], [prompt[shared:] for prompt in prompts])
+
+
+def common_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The longest common beginning that leaves every prompt at least one token of its own.
+
+    >>> common_prefix([[1, 2, 3], [1, 2, 4, 5]]), common_prefix([[1, 2]])
+    ([1, 2], [1])
+    """
+    rows = [tuple(prompt) for prompt in prompts]
+    first, last = min(rows), max(rows)  # in lexicographic order these two differ the earliest
+    limit = min(len(prompt) for prompt in prompts) - 1
+    length = 0
+    while length < limit and first[length] == last[length]:
+        length += 1
+    return list(first[:length])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envisions_jax.sampling.shapes import LENGTH_LADDER, common_prefix, plan, rung
+from envisions_jax.sampling.shapes import LENGTH_LADDER, plan, rung
+from envisions_jax.sampling.trees import common_prefix
 
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5)
 
@@ -43,7 +44,17 @@ def test_stages_of_about_one_size_have_one_shape() -> None:
 
 
 @given(st.integers(1, 5000))
-def test_a_row_holds_any_prompt_and_two_of_the_shorter(length: int) -> None:
-    shape = plan([[1] * length, [2] * length], 8)
-    assert shape.row_length >= length
-    assert length > 512 or shape.row_length >= 2 * length
+def test_a_row_holds_any_prompt(length: int) -> None:
+    assert plan([[1] * length, [2] * length], 8).row_length >= length
+
+
+@given(st.integers(128, 1536))
+def test_a_quarter_of_the_rows_is_padding_at_most(length: int) -> None:
+    row_length = plan([[number] * length for number in range(64)], 8).row_length
+    assert row_length // length * length >= 0.75 * row_length
+
+
+def test_rows_are_long_enough_for_what_prompts_share() -> None:
+    """Five attempts at each of four long tasks: a row for a task and its attempts, not for each attempt."""
+    prompts = [[*[task] * 700, *[attempt] * 60] for task in range(4) for attempt in range(5, 10)]
+    assert plan(prompts, 8).row_length == 1024
