@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 # Finite, so that a query that sees nothing (padding) gives numbers, not NaN that gradients would spread.
 MASKED = -1e30
-QUERY_BLOCKS = 8
+QUERY_BLOCKS = 4
 
 
 @runtime_checkable
