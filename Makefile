@@ -57,7 +57,7 @@ control: quickstart ## the same run without the environment's verdict, then both
 	  --config.selection.filter=none --config.eval.base=False --workdir=$(RUN)-control
 	$(BIN)/python -m envisions_jax.compare $(RUN) $(RUN)-control
 
-benchmark: setup-dev model ## speed beside transformers on PyTorch: half an hour, on a quiet machine
+benchmark: setup-dev model ## speed beside transformers on PyTorch: two to three hours, on a quiet machine
 	$(BIN)/python -m benchmarks $(BENCHMARK_ARGS)
 
 benchmark-web: setup-dev chromium ## web episodes a second beside miniwob and BrowserGym, which it installs
