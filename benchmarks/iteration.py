@@ -151,7 +151,7 @@ class _Start:
             for temperature in (settings.temperature, 0.0):
                 said = policy.generate(
                     asked,
-                    k=settings.k,
+                    k=settings.k if temperature else 1,
                     temperature=temperature,
                     max_new_tokens=settings.max_new_tokens,
                     stop=run.prompts.stop,
