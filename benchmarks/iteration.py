@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from benchmarks.measure import Case, Measured, Side, Turn, Work, take_turns
+from benchmarks.measure import Case, Measured, Side, Work, take_turns
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
 from benchmarks.torch_policy import TorchPolicy, train
@@ -31,11 +33,11 @@ from envisions_jax.stages.evaluation import evaluate
 from envisions_jax.stages.learning import make_trainer, policy_of, select_examples, training_examples
 from envisions_jax.stages.run import Run, fold
 from envisions_jax.task_sets import given_tasks
-from envisions_jax.training import Trainer
 from envisions_jax.workdir import WorkDir
 
 TITLE = "A whole iteration: 128 tasks × 5 candidates and as many refinements, training, 200 tests"
 ITERATION = 1  # the first with refinements and zero-shot prompts
+WHOLE = "whole iteration"
 STAGES = ("generate", "score", "execute", "train", "evaluate")
 TRIED = 64  # prompts on which the peer's batch sizes are tried
 
@@ -44,17 +46,17 @@ def measure(bench: Bench) -> list[Case]:
     """The whole, then its stages, of the same turns."""
     with tempfile.TemporaryDirectory(prefix="envisions-benchmark-") as folder:
         start = _Start(Path(folder), bench.contenders, _config(bench.options.quick))
-        seconds: dict[str, list[dict[str, float]]] = {}
+        seconds: dict[str, list[dict[str, float]]] = {"ours": [], "transformers": []}
         sides = [
-            _side("ours", start, start.ours, seconds),
-            _side("transformers", start, start.peer, seconds),
+            _side("ours", start, start.ours, seconds["ours"]),
+            _side("transformers", start, start.peer, seconds["transformers"]),
         ]
         measured = take_turns(sides, bench.options.repeats)
-    ours, peer = measured
-    cases = [Case("whole iteration", "iterations", ours, peer, asked=4.0)]
-    for stage in STAGES:
+    cases = []
+    for stage in (WHOLE, *STAGES):
         mine, theirs = (_of_stage(side, [turn[stage] for turn in seconds[side.name]]) for side in measured)
-        cases.append(Case(f"of which {stage}", "times", mine, theirs))
+        name, asked = (stage, 4.0) if stage == WHOLE else (f"of which {stage}", None)
+        cases.append(Case(name, "times", mine, theirs, asked=asked))
     return cases
 
 
@@ -67,26 +69,27 @@ def _config(quick: bool) -> Config:
     return from_config_dict(settings)
 
 
-def _of_stage(side: Measured, seconds: list[float]) -> Measured:
-    return Measured(side.name, 0.0, tuple(Turn(Work(1), max(one, 1e-9)) for one in seconds))
+def _of_stage(side: Measured, seconds: Sequence[float]) -> Measured:
+    """`side` with the seconds of a part of its turns."""
+    turns = zip(side.turns, seconds, strict=True)
+    return replace(side, turns=tuple(replace(turn, seconds=max(one, 1e-9)) for turn, one in turns))
 
 
-def _side(
-    name: str, start: _Start, iterate: Callable[[Run], str], seconds: dict[str, list[dict[str, float]]]
-) -> Side:
-    """Each turn is the iteration in a copy of the work directory that the first one left."""
+def _side(name: str, start: _Start, iterate: Callable[[Run], str], seconds: list[dict[str, float]]) -> Side:
+    """Each turn is the iteration in a copy of the work directory that the first one left; `seconds` gets the
+    times of its stages and of the whole, without copying and opening.
+    """
 
     def run(turn: int) -> Work:
         with start.copy() as run:
+            begin = time.perf_counter()
             note = iterate(run)
+            whole = time.perf_counter() - begin
             times = run.clock.seconds(ITERATION)
-        seconds.setdefault(name, []).append({stage: times.get(stage, 0.0) for stage in STAGES})
+        seconds.append({WHOLE: whole, **{stage: times.get(stage, 0.0) for stage in STAGES}})
         return Work(1, note=note)
 
-    def warm() -> None:
-        start.warm(name)
-
-    return Side(name, run, warm)
+    return Side(name, run, lambda: start.warm(name))
 
 
 class _Start:
@@ -96,7 +99,6 @@ class _Start:
         self.folder, self.config, self.contenders = folder, config, contenders
         self.given, self.reporter = given_tasks(config), Reporter(bars=False)
         self.batches: dict[str, int] = {}
-        self.trainer: Trainer | None = None
         with self._open("start") as run:
             self.trainer = make_trainer(run)
             run_iteration(run, self.trainer, ITERATION - 1)
@@ -116,20 +118,18 @@ class _Start:
         shutil.rmtree(self.folder / "turn", ignore_errors=True)
         shutil.copytree(self.folder / "start", self.folder / "turn")
         with self._open("turn") as run:
-            run.store.add_tasks("train", run.train_tasks.explored(ITERATION))
             yield run
 
     def ours(self, run: Run) -> str:
-        assert self.trainer is not None
         run_iteration(run, self.trainer, ITERATION)
         return _told(run)
 
     def peer(self, run: Run) -> str:
+        run.store.add_tasks("train", run.train_tasks.explored(ITERATION))
         ours: Any = TorchPolicy(self.explorer, run.base, self.batches)
         explore(run, ITERATION, ours)
         refine(run, ITERATION, ours)
         examples = training_examples(run, ITERATION, select_examples(run, ITERATION)).examples
-        assert self.trainer is not None
         with run.clock.measure(ITERATION, "train"):
             seed = fold(run.config.seed, "train", ITERATION)
             model = train(self.contenders.peer, examples, self.trainer.config, ours.tokenizer.pad_id, seed)

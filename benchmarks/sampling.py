@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from benchmarks import texts
 from benchmarks.flops import ModelCost
 from benchmarks.measure import Case, Side, Work, interleave
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
-from benchmarks.torch_policy import SameStop, candidate_length
+from benchmarks.torch_policy import candidate_length, generate_rows
 from envisions_jax.sampling.sampler import Sampler
 
 TITLE = "Sampling: 40 candidates, 8 tasks × K = 5 (refinement: one for each of 40 attempts)"
@@ -130,31 +129,19 @@ def _peer(workload: Workload, dtype: str) -> Side:
     contenders = workload.contenders
     model = contenders.peer_in(dtype)
     table = Sampler(contenders.policy).stop_table(workload.stop)
-    pad = contenders.tokenizer.pad_id
     room = max(map(len, workload.prompts))
-    tokens = torch.full((len(workload.prompts), room), pad)
-    mask = torch.zeros_like(tokens)
-    for row, prompt in enumerate(workload.prompts):
-        tokens[row, room - len(prompt) :] = torch.tensor(prompt)
-        mask[row, room - len(prompt) :] = 1
 
     def generate(seed: int, max_new_tokens: int) -> np.ndarray:
         torch.manual_seed(seed)
         with torch.inference_mode():
-            output = model.generate(
-                input_ids=tokens,
-                attention_mask=mask,
-                do_sample=True,
+            output = generate_rows(
+                model,
+                contenders.policy,
+                workload.prompts,
+                table,
+                k=workload.k,
                 temperature=TEMPERATURE,
-                top_k=0,
-                top_p=1.0,
-                num_return_sequences=workload.k,
                 max_new_tokens=max_new_tokens,
-                pad_token_id=pad,
-                eos_token_id=list(contenders.policy.eos_ids),
-                stopping_criteria=transformers.StoppingCriteriaList(
-                    [SameStop(table, len(tokens) * workload.k)]
-                ),
             )
         return output[:, room:].numpy()
 

@@ -134,23 +134,16 @@ class TorchPolicy:
         table: StopTable,
     ) -> list[list[tuple[list[int], np.ndarray]]]:
         """Tokens and log-probs (at temperature 1) of `k` candidates for each prompt."""
-        room, pad = max(map(len, prompts)), self.tokenizer.pad_id
-        tokens = torch.full((len(prompts), room), pad)
-        mask = torch.zeros_like(tokens)
-        for row, prompt in enumerate(prompts):
-            tokens[row, room - len(prompt) :] = torch.tensor(prompt)
-            mask[row, room - len(prompt) :] = 1
-        how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        room = max(map(len, prompts))
         with torch.inference_mode():
-            output = self.model.generate(
-                input_ids=tokens,
-                attention_mask=mask,
-                **(how if temperature else {"do_sample": False}),
-                num_return_sequences=k,
+            output = generate_rows(
+                self.model,
+                self.ours,
+                prompts,
+                table,
+                k=k,
+                temperature=temperature,
                 max_new_tokens=max_new_tokens,
-                pad_token_id=pad,
-                eos_token_id=list(self.ours.eos_ids),
-                stopping_criteria=transformers.StoppingCriteriaList([SameStop(table, len(prompts) * k)]),
                 return_dict_in_generate=True,
                 output_logits=True,
             )
@@ -192,6 +185,39 @@ class TorchPolicy:
             taken[row, len(prompt) - 1 - first :][: len(completion)]
             for row, (prompt, completion) in enumerate(rows)
         ]
+
+
+def generate_rows(
+    model: Any,
+    ours: Policy,
+    prompts: Sequence[Sequence[int]],
+    table: StopTable,
+    *,
+    k: int,
+    temperature: float,
+    max_new_tokens: int,
+    **more: Any,
+) -> Any:
+    """What `model.generate` returns for `k` candidates of each prompt, all in one left-padded batch."""
+    assert ours.tokenizer is not None
+    room, pad = max(map(len, prompts)), ours.tokenizer.pad_id
+    tokens = torch.full((len(prompts), room), pad)
+    mask = torch.zeros_like(tokens)
+    for row, prompt in enumerate(prompts):
+        tokens[row, room - len(prompt) :] = torch.tensor(prompt)
+        mask[row, room - len(prompt) :] = 1
+    how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    return model.generate(
+        input_ids=tokens,
+        attention_mask=mask,
+        **(how if temperature else {"do_sample": False}),
+        num_return_sequences=k,
+        max_new_tokens=max_new_tokens,
+        pad_token_id=pad,
+        eos_token_id=list(ours.eos_ids),
+        stopping_criteria=transformers.StoppingCriteriaList([SameStop(table, len(prompts) * k)]),
+        **more,
+    )
 
 
 def candidate_length(row: np.ndarray, table: StopTable) -> int:

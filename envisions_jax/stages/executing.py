@@ -15,7 +15,8 @@ class Executing:
     """Runs programs in an environment as they come, in a thread of its own; the environment sees no other.
 
     What piles up while the environment works goes to it together, so that all of its workers have something
-    to do. `then` runs what needs the outcomes of all programs added before it, in the same thread.
+    to do. `then` runs what needs the outcomes of all programs added before it, in the same thread. What was
+    asked of `then` is done even if the context ends in an exception; programs added after it are given up.
     """
 
     def __init__(self, environment: Environment, charge: Callable[[float], None]) -> None:
@@ -24,6 +25,7 @@ class Executing:
         self._executor = ThreadPoolExecutor(1)
         self._lock = threading.Lock()
         self._added: dict[Key, tuple[Task, str]] = {}
+        self._needed: set[Key] = set()  # by what was asked of `then`
         self._jobs: list[Future[None]] = []
         self._has_failed = False
         self.outcomes: dict[Key, Outcome] = {}
@@ -38,6 +40,8 @@ class Executing:
 
     def then(self, work: Callable[[], None]) -> None:
         """Has `work` done when everything added so far has its outcome."""
+        with self._lock:
+            self._needed |= self._added.keys()
         self._submit(work)
 
     def wait(self) -> None:
@@ -51,7 +55,10 @@ class Executing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown(cancel_futures=kind is not None)
+        if kind is not None:
+            with self._lock:
+                self._added = {key: entry for key, entry in self._added.items() if key in self._needed}
+        self._executor.shutdown()
         if kind is None:
             self.wait()
 
@@ -74,6 +81,7 @@ class Executing:
     def _execute(self) -> None:
         with self._lock:
             added, self._added = self._added, {}
+            self._needed -= added.keys()
         begin = time.perf_counter()
         for key, outcome in zip(added, self._environment.execute(list(added.values())), strict=True):
             self.outcomes[key] = outcome

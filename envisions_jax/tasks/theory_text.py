@@ -11,6 +11,7 @@ from envs.logic.theory import Implication, Numbers
 
 GLOSS = " ::: "
 _BRACKET = re.compile(r"\((?=\w)")  # before a name
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,10 @@ def short_form(program: str) -> str:
     copy tokens, and misspell what they have to spell anew (measured: see `configs/logic.py`).
     """
     told = parse(program)
-    glosses = {word for line in program.split("\n") for word in line.partition(GLOSS)[2].split()}
-    own_case = {name for name in _constants(told) if name in glosses or f"{name}." in glosses}
+    words = {word for line in program.split("\n") for word in _WORD.findall(line.partition(GLOSS)[2])}
 
     def reworded(atom: Atom) -> Atom:
-        arguments = (name if name in own_case else name.lower() for name in atom.arguments)
+        arguments = (name if name in words else name.lower() for name in atom.arguments)
         return Atom(atom.predicate.lower(), tuple(arguments), atom.value)
 
     def reworded_rule(rule: Rule) -> Rule:
@@ -137,10 +137,6 @@ def short_form(program: str) -> str:
     facts, rules = tuple(map(reworded, told.facts)), tuple(map(reworded_rule, told.rules))
     lines = str(Program((), facts, rules, reworded(told.query))).split("\n")[1:]
     return "\n".join(line if line in HEADINGS else f" {_BRACKET.sub('( ', line)}" for line in lines)
-
-
-def _constants(program: Program) -> set[str]:
-    return {name for atom in program.atoms for name in atom.arguments if name[0] != "$"}
 
 
 def _with_glosses(program: str, glosses: Sequence[str]) -> str:

@@ -76,13 +76,14 @@ def test_a_failure_is_told_and_nothing_is_committed_after_it() -> None:
     assert committed == []
 
 
-def test_an_interruption_gives_up_what_has_not_begun() -> None:
-    environment, committed = Slow(), list[int]()
+def test_an_interruption_keeps_a_finished_shard_and_gives_up_the_one_after_it() -> None:
+    environment, committed = Slow(), list[list[str]]()
     with pytest.raises(KeyboardInterrupt), Executing(environment, lambda _: None) as executing:
         executing.add((0, 0), TASK, "a")
         assert environment.begun.wait(20)
         executing.add((0, 1), TASK, "b")
-        executing.then(lambda: committed.append(1))
-        threading.Timer(0.5, environment.go_on.set).start()  # what has begun is waited for
+        executing.then(lambda: committed.append([outcome.value for outcome in executing.outcomes.values()]))
+        executing.add((1, 0), TASK, "c")
+        threading.Timer(0.5, environment.go_on.set).start()  # the environment works on "a" until then
         raise KeyboardInterrupt
-    assert environment.calls == [["a"]] and not committed
+    assert environment.calls == [["a"], ["b"]] and committed == [["a", "b"]]
