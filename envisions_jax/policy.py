@@ -202,17 +202,21 @@ class Policy:
             tokens, names, decoding, shape=shape, slots=slots, progress=progress, finished=finished
         )
 
-    def plan_stage(self, prompts: Sequence[Text], max_new_tokens: int) -> StageShape:
-        """The shapes and the shared prefix for sampling from all of `prompts`, in as many calls as it takes.
+    def plan_stage(self, prompts: Sequence[Text], max_new_tokens: int, k: int = 1) -> StageShape:
+        """How a stage is computed that samples `k` candidates from each of `prompts`, in however many calls.
 
         Calls given it (`shape=`) compile nothing anew and compute the shared prefix once; a shard that
         is sampled again alone gives the same bits as before.
+
+        Raises:
+          ValueError: an argument that cannot be meant; it names the argument and its value.
         """
         from envisions_jax.sampling.shapes import plan
 
+        _check_count("k", k, "plan for at least one candidate for each prompt")
         self._check_decoding(max_new_tokens, ())
         tokens = self._prompt_tokens(prompts, room=1)
-        return plan(tokens, self._within_context(max_new_tokens, tokens))
+        return plan(tokens, self._within_context(max_new_tokens, tokens), k)
 
     def beam_search(
         self,

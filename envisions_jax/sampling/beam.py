@@ -25,11 +25,12 @@ from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.decode import empty_cache
 from envisions_jax.sampling.prefill import (
+    Places,
     Prefilled,
-    PromptPlaces,
+    logits_after,
+    places_of,
     prefill_prompts,
-    prompt_places,
-    put_prompts,
+    put,
     shared_prefix,
 )
 from envisions_jax.sampling.results import Beam
@@ -46,7 +47,7 @@ WORST = -1e9  # the score of a beam that is not there
 class Beams:
     """`p` prompts, `b` beams each, `n` room for new tokens."""
 
-    cache: Cache  # of new tokens, a pair [p·b g n c] a layer
+    cache: Cache  # of new tokens, of p·b rows
     tokens: Int[Array, "p b n"]
     scores: Float[Array, "p b"]  # summed log-probabilities of the running beams
     state: Int[Array, "p b"]  # of the stop table
@@ -73,7 +74,7 @@ def beam_search(
     """For each prompt its `beams` best sequences, best first."""
     if not prompts:
         return []
-    shape = shape or plan(prompts, max_new_tokens)
+    shape = shape or plan(prompts, max_new_tokens, beams)
     table = sampler.stop_table(stop)
     rows = max(1, slots // beams)
     results: list[list[Beam]] = []
@@ -102,12 +103,22 @@ def _search(
     context = policy.config.max_position_embeddings
     limits = np.minimum(max_new_tokens, context - len(shape.prefix) - lengths).astype(np.int32)
     limits[len(own) :] = 1  # rows without a prompt end at once
-    inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape), jnp.int32(len(shape.prefix)))
+    inputs = (
+        policy.graphdef,
+        policy.params,
+        sampler.prefix_cache(shape.prefix),
+        jnp.int32(len(shape.prefix)),
+    )
     prompt_cache = empty_cache(policy.config, rows, shape.prompt_length, policy.dtype)
     logits = jnp.zeros((rows, policy.config.vocab_size), jnp.float32)
-    for prefilled, members in prefill_prompts(*inputs, own, shape):
-        places = prompt_places(members, shape, size=rows, room=rows)
-        prompt_cache, logits = _put(policy.graphdef, policy.params, prompt_cache, logits, prefilled, places)
+    for prefilled, batch in prefill_prompts(*inputs, own, shape):
+        wanted = [(laid.prompt, laid.places) for laid in batch]
+        places = places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length)
+        last = np.zeros(rows, np.int32)
+        last[: len(batch)] = [laid.places[-1] % shape.row_length for laid in batch]
+        prompt_cache, logits = _put(
+            policy.graphdef, policy.params, prompt_cache, logits, prefilled, places, jnp.asarray(last)
+        )
     cache = empty_cache(policy.config, rows * beams, shape.new_length, policy.dtype)
     found = search(
         *inputs,
@@ -139,11 +150,12 @@ def _put(
     cache: Cache,
     logits: Float[Array, "p v"],
     prefilled: Prefilled,
-    places: PromptPlaces,
+    places: Places,
+    last: Int[Array, " p"],
 ) -> tuple[Cache, Float[Array, "p v"]]:
     """Prompts, and the logits after them, where the search expects them."""
-    cache, new = put_prompts(nnx.merge(graphdef, params), cache, prefilled, places)
-    return cache, logits.at[places.to].set(new, mode="drop")
+    new = logits_after(nnx.merge(graphdef, params), prefilled, places.row, last)
+    return put(cache, prefilled, places), logits.at[places.to].set(new, mode="drop")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 10, 11))
@@ -162,7 +174,7 @@ def search(
     ends: int,
 ) -> Beams:
     """Runs all prompts to their ends. `ends` is the number of end-of-sequence tokens."""
-    p, room = len(prompt_lengths), new_cache[0][0].shape[2]
+    p, room = len(prompt_lengths), new_cache[0][0].shape[-1]
     keep = max(2, 1 + ends) * beams
     first = jnp.zeros((p, beams), jnp.float32).at[:, 1:].set(WORST)  # all beams begin as one
     start = Beams(
@@ -200,7 +212,7 @@ class _BeamAttention:
         self, prefix: Cache, prefix_length: Array, prompt_cache: Cache, prompt_lengths: Array, beams: Beams
     ) -> None:
         self.prefix, self.prefix_length, self.prompt_cache = prefix, prefix_length, prompt_cache
-        room = prompt_cache[0][0].shape[2]
+        room = prompt_cache[0][0].shape[-1]
         self.prompt_mask = (jnp.arange(room) < prompt_lengths[:, None])[:, None]
         self.beams = beams
         self.cache: list[LayerCache] = []
@@ -214,17 +226,15 @@ class _BeamAttention:
         /,
     ) -> Float[Array, "p b h c"]:
         p, b, g, c = k.shape
-        at = (0, 0, self.beams.step - 1, 0)
-        keys, values = (
-            jax.lax.dynamic_update_slice(old, new.reshape(p * b, g, 1, c), at)
-            for old, new in zip(self.beams.cache[layer], (k, v), strict=True)
-        )
+        keys, values = self.beams.cache[layer]
+        at = self.beams.step - 1
+        keys = jax.lax.dynamic_update_slice(keys, k.reshape(p * b, g, c, 1), (0, 0, 0, at))
+        values = jax.lax.dynamic_update_slice(values, v.reshape(p * b, g, 1, c), (0, 0, at, 0))
         self.cache.append((keys, values))
-        room = keys.shape[2]
+        room = keys.shape[-1]
         # A beam sees only its own new tokens: beams lie in time, side by side, behind a diagonal mask.
-        own_keys, own_values = (
-            x.reshape(p, b, g, room, c).swapaxes(1, 2).reshape(p, g, b * room, c) for x in (keys, values)
-        )
+        own_keys = keys.reshape(p, b, g, c, room).transpose(0, 2, 3, 1, 4).reshape(p, g, c, b * room)
+        own_values = values.reshape(p, b, g, room, c).swapaxes(1, 2).reshape(p, g, b * room, c)
         own = jnp.eye(b, dtype=jnp.bool_)[:, :, None] & (jnp.arange(room) < self.beams.step)
         places = [
             shared_prefix(self.prefix[layer], self.prefix_length),

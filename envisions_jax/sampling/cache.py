@@ -1,10 +1,11 @@
 """Keys and values kept between tokens.
 
-A token being decoded sees three places: the prefix that the whole stage shares, its prompt, and what its
-candidate has said so far; see `models.attention.attend`.
+A token being decoded sees three places: the prefix that the whole stage shares, the root that its prompt
+shares with a few others, and the rest of its prompt with what its candidate has said so far; see
+`models.attention.attend`.
 
-Caches are laid out ``[slot, kv head, time, channel]``: the products over time are then contiguous
-(on XLA:CPU 40 slots decode 1.2 times faster than with time before heads).
+Keys are laid out ``[row, kv head, channel, time]``, values ``[row, kv head, time, channel]``: both products
+of a token being decoded then run along memory; see `models.attention.Seen`.
 """
 
 from jaxtyping import Array

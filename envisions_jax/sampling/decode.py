@@ -1,8 +1,9 @@
 """The device's side of sampling: slots that decode in step, and how candidates enter them.
 
-A slot holds one candidate: its prompt's keys and values, its own, and what it has said. All slots
-advance by one token a step inside one compiled loop, which comes back to the host only when enough
-of them have finished to be refilled.
+A slot holds one candidate: what it has said, and the keys and values of that and of the rest of its prompt.
+The root that the K candidates of a prompt have in common, or prompts that begin alike, is held once, and read
+as one product for all slots that go on from it. All slots advance by one token a step inside one compiled
+loop, which comes back to the host only when enough of them have finished to be refilled.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ import jax.numpy as jnp
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from envisions_jax.models.attention import Seen, attend
+from envisions_jax.models.attention import Readers, Seen, attend
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
-from envisions_jax.sampling.prefill import Prefilled, PromptPlaces, put_prompts, shared_prefix
+from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, shared_prefix
 
 
 @struct.dataclass
 class Slots:
     """What changes while slots decode. `b` slots, `n` room for sampled tokens."""
 
-    cache: Cache  # of sampled tokens, a pair [b g n c] a layer
+    cache: Cache  # of the prompts' rests, each with the sampled tokens at once behind it
     tokens: Int[Array, "b n"]
     log_probs: Float[Array, "b n"]
     count: Int[Array, " b"]  # tokens sampled so far
@@ -35,6 +36,7 @@ class Slots:
     state: Int[Array, " b"]  # of the stop table
     active: Bool[Array, " b"]
     prompt_lengths: Int[Array, " b"]  # without the shared prefix
+    rest_lengths: Int[Array, " b"]  # without the root too
     keys: UInt32[Array, "b 2"]  # random stream
 
 
@@ -48,25 +50,44 @@ class Rule:
 
 
 @struct.dataclass
+class Seating:
+    """Which slots go on from which of `p` roots, at most `m` slots from each."""
+
+    rows: Int[Array, "p m"]  # slots; any where fewer sit
+    seats: Int[Array, " b"]  # where each slot sits in `rows`, flattened; any for free slots
+    lengths: Int[Array, " p"]
+
+
+@struct.dataclass
 class Arrivals:
     """Candidates about to enter slots; `a` places, of which some may be unused."""
 
-    prompts: PromptPlaces
+    roots: Places  # those that are not there yet
+    rests: Places  # of the prompts
+    row: Int[Array, " a"]  # of the last tokens of the prompts
+    column: Int[Array, " a"]
+    prompt_lengths: Int[Array, " a"]  # as in `Slots`
+    rest_lengths: Int[Array, " a"]
     limit: Int[Array, " a"]
     keys: UInt32[Array, "a 2"]
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def empty_cache(config: LlamaConfig, rows: int, length: int, dtype: jnp.dtype) -> Cache:
-    shape = (rows, config.num_kv_heads, length, config.head_dim)
-    return tuple((jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(config.num_layers))
+    g, c = config.num_kv_heads, config.head_dim
+    keys, values = (rows, g, c, length), (rows, g, length, c)
+    return tuple((jnp.zeros(keys, dtype), jnp.zeros(values, dtype)) for _ in range(config.num_layers))
 
 
-def empty_slots(config: LlamaConfig, slots: int, new_length: int, dtype: jnp.dtype) -> Slots:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def empty_slots(
+    config: LlamaConfig, slots: int, rest_length: int, new_length: int, dtype: jnp.dtype
+) -> Slots:
     def zeros(dtype: type) -> Array:
         return jnp.zeros(slots, dtype)
 
     return Slots(
-        cache=empty_cache(config, slots, new_length, dtype),
+        cache=empty_cache(config, slots, rest_length + new_length, dtype),
         tokens=jnp.zeros((slots, new_length), jnp.int32),
         log_probs=jnp.zeros((slots, new_length), jnp.float32),
         count=zeros(jnp.int32),
@@ -74,6 +95,7 @@ def empty_slots(config: LlamaConfig, slots: int, new_length: int, dtype: jnp.dty
         state=zeros(jnp.int32),
         active=zeros(jnp.bool_),
         prompt_lengths=zeros(jnp.int32),
+        rest_lengths=zeros(jnp.int32),
         keys=jnp.zeros((slots, 2), jnp.uint32),
     )
 
@@ -82,47 +104,53 @@ def empty_slots(config: LlamaConfig, slots: int, new_length: int, dtype: jnp.dty
 def admit(
     graphdef: nnx.GraphDef[Llama],
     params: nnx.State,
-    prompt_cache: Cache,
+    roots: Cache,
     slots: Slots,
     rule: Rule,
     arrivals: Arrivals,
     prefilled: Prefilled,
 ) -> tuple[Cache, Slots]:
     """Puts candidates into slots and samples their first tokens from their prompts' logits."""
-    to = arrivals.prompts.to
+    to = arrivals.rests.to
 
-    def put(old: Array, new: Array) -> Array:
+    def enter(old: Array, new: Array) -> Array:
         return old.at[to].set(new.astype(old.dtype), mode="drop")
 
     model = nnx.merge(graphdef, params)
-    prompt_cache, logits = put_prompts(model, prompt_cache, prefilled, arrivals.prompts)
+    logits = logits_after(model, prefilled, arrivals.row, arrivals.column)
     nothing = jnp.zeros_like(to)
     tokens, log_probs = choose_tokens(logits, arrivals.keys, nothing, rule.temperature, rule.top_p)
     state = rule.next_state[nothing, tokens].astype(jnp.int32)
     going_on = (state < len(rule.next_state) - 2) & (arrivals.limit > 1)
     slots = dataclasses.replace(
         slots,
+        cache=put(slots.cache, prefilled, arrivals.rests),
         tokens=slots.tokens.at[to, 0].set(tokens, mode="drop"),
         log_probs=slots.log_probs.at[to, 0].set(log_probs, mode="drop"),
-        count=put(slots.count, nothing + 1),
-        limit=put(slots.limit, arrivals.limit),
-        state=put(slots.state, state),
-        active=put(slots.active, going_on),
-        prompt_lengths=put(slots.prompt_lengths, arrivals.prompts.length),
-        keys=put(slots.keys, arrivals.keys),
+        count=enter(slots.count, nothing + 1),
+        limit=enter(slots.limit, arrivals.limit),
+        state=enter(slots.state, state),
+        active=enter(slots.active, going_on),
+        prompt_lengths=enter(slots.prompt_lengths, arrivals.prompt_lengths),
+        rest_lengths=enter(slots.rest_lengths, arrivals.rest_lengths),
+        keys=enter(slots.keys, arrivals.keys),
     )
-    return prompt_cache, slots
+    return put(roots, prefilled, arrivals.roots), slots
 
 
 class _DecodeAttention:
     """One new token a slot; writes its keys and values behind the slot's earlier ones."""
 
-    def __init__(self, prefix: Cache, prefix_length: Array, prompt_cache: Cache, slots: Slots) -> None:
+    def __init__(
+        self, prefix: Cache, prefix_length: Array, roots: Cache, seating: Seating, slots: Slots
+    ) -> None:
         self.prefix, self.prefix_length = prefix, prefix_length
-        self.prompt_cache, self.slots = prompt_cache, slots
-        prompt_room, new_room = prompt_cache[0][0].shape[2], slots.tokens.shape[1]
-        self.prompt_mask = (jnp.arange(prompt_room) < slots.prompt_lengths[:, None])[:, None]
-        self.new_mask = (jnp.arange(new_room) < slots.count[:, None])[:, None]
+        self.roots, self.slots = roots, slots
+        self.readers = Readers(seating.rows, seating.seats)
+        root_room, own_room = (cache[0][0].shape[-1] for cache in (roots, slots.cache))
+        self.root_mask = (jnp.arange(root_room) < seating.lengths[:, None])[:, None]
+        self.last = slots.rest_lengths + slots.count - 1  # the new token's place
+        self.own_mask = (jnp.arange(own_room) <= self.last[:, None])[:, None]
         self.cache: list[LayerCache] = []
 
     def __call__(
@@ -134,26 +162,23 @@ class _DecodeAttention:
         /,
     ) -> Float[Array, "b t h c"]:
         keys, values = self.slots.cache[layer]
-        at = (jnp.arange(len(q)), slice(None), self.slots.count - 1)
-        keys, values = keys.at[at].set(k[:, 0]), values.at[at].set(v[:, 0])
+        rows = jnp.arange(len(q))
+        keys, values = keys.at[rows, ..., self.last].set(k[:, 0]), values.at[rows, :, self.last].set(v[:, 0])
         self.cache.append((keys, values))
-        return attend(
-            q,
-            [
-                shared_prefix(self.prefix[layer], self.prefix_length),
-                Seen(*self.prompt_cache[layer], self.prompt_mask),
-                Seen(keys, values, self.new_mask),
-            ],
-        )
+        seen = [shared_prefix(self.prefix[layer], self.prefix_length), Seen(keys, values, self.own_mask)]
+        if self.root_mask.shape[-1]:
+            seen.append(Seen(*self.roots[layer], self.root_mask, self.readers))
+        return attend(q, seen)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=5)
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=6)
 def decode(
     graphdef: nnx.GraphDef[Llama],
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
-    prompt_cache: Cache,
+    roots: Cache,
+    seating: Seating,
     slots: Slots,
     rule: Rule,
     enough: Int[Array, ""],
@@ -166,7 +191,7 @@ def decode(
     def step(slots: Slots) -> Slots:
         model = nnx.merge(graphdef, params)
         rows = jnp.arange(len(slots.count))
-        attention = _DecodeAttention(prefix, prefix_length, prompt_cache, slots)
+        attention = _DecodeAttention(prefix, prefix_length, roots, seating, slots)
         last = slots.tokens[rows, slots.count - 1]
         position = prefix_length + slots.prompt_lengths + slots.count - 1
         hidden = model(last[:, None], position[:, None], attention)[:, 0]

@@ -1,7 +1,7 @@
 """Keys and values of prompts: of the prefix once a stage, of what a few prompts share once for these.
 
 The rests of prompts are computed packed in rows, as trees of what neighbours have in common
-(`envisions_jax.sampling.trees`), then put where they are needed, each prompt in one piece.
+(`envisions_jax.sampling.trees`), then put where they are needed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
-from envisions_jax.models.attention import Seen, branch_mask, causal_attention, causal_mask, heads_first
+from envisions_jax.models.attention import Seen, branch_mask, causal_attention, causal_mask, readable
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.shapes import StageShape
@@ -27,18 +28,28 @@ from envisions_jax.sampling.trees import grow_trees, pack_trees
 class Prefilled:
     """Some prompts computed together: `r` rows of `t` tokens."""
 
-    cache: Cache  # a pair [r g t c] a layer
+    cache: tuple[
+        tuple[Float[Array, "r t g c"], Float[Array, "r t g c"]], ...
+    ]  # keys and values of each layer
     hidden: Float[Array, "r t d"]
 
 
 @struct.dataclass
-class PromptPlaces:
-    """Where `a` prompts lie in prefilled rows, and where they are wanted."""
+class Places:
+    """Where `a` pieces of prompts lie in prefilled rows, and where they are wanted."""
 
     to: Int[Array, " a"]  # row of the cache they are put into; out of range: nowhere
     row: Int[Array, " a"]
-    columns: Int[Array, "a t"]  # of the prompt's tokens in that row; the rest is anything
-    length: Int[Array, " a"]  # tokens of the prompt, at least 1
+    columns: Int[Array, "a t"]  # of the piece's tokens in that row; the rest is anything
+
+
+class Laid(NamedTuple):
+    """Where a prompt lies in prefilled rows."""
+
+    prompt: int  # its number
+    tree: int  # of its tree: those of one tree are neighbours in a batch
+    shared: int  # how many of its tokens the whole tree begins with
+    places: list[int]  # of its tokens in the flattened rows
 
 
 class PromptAttention:
@@ -50,7 +61,7 @@ class PromptAttention:
         self.prefix = prefix
         self.prefix_length = prefix_length
         self.mask = mask
-        self.cache: list[LayerCache] = []
+        self.cache: list[tuple[Array, Array]] = []  # as the layers gave them
 
     def __call__(
         self,
@@ -60,24 +71,24 @@ class PromptAttention:
         v: Float[Array, "b t g c"],
         /,
     ) -> Float[Array, "b t h c"]:
-        self.cache.append((heads_first(k), heads_first(v)))
+        self.cache.append((k, v))
         before = () if self.prefix is None else (shared_prefix(self.prefix[layer], self.prefix_length),)
         return causal_attention(q, k, v, mask=self.mask, before=before)
 
 
 def shared_prefix(cache: LayerCache, length: Int[Array, ""]) -> Seen:
     keys, values = cache
-    return Seen(keys, values, (jnp.arange(keys.shape[-2]) < length)[None, None])
+    return Seen(keys, values, (jnp.arange(keys.shape[-1]) < length)[None, None])
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def prefill_prefix(graphdef: nnx.GraphDef[Llama], params: nnx.State, tokens: Int[Array, "1 t"]) -> Cache:
-    """The cache ``[g t c]`` of a stage's shared prefix, given with its padding behind."""
+    """The cache, without rows, of a stage's shared prefix, given with its padding behind."""
     model = nnx.merge(graphdef, params)
     positions = jnp.arange(tokens.shape[1])[None]
     attention = PromptAttention(None, jnp.int32(0), causal_mask(tokens.shape[1]))
     model(tokens, positions, attention)
-    return tuple((k[0], v[0]) for k, v in attention.cache)
+    return tuple((keys[0], values[0]) for keys, values in itertools.starmap(readable, attention.cache))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -97,23 +108,28 @@ def prefill_trees(
     return Prefilled(tuple(attention.cache), hidden)
 
 
-def put_prompts(
-    model: Llama, cache: Cache, prefilled: Prefilled, places: PromptPlaces
-) -> tuple[Cache, Float[Array, "a v"]]:
-    """`cache`, a pair ``[b g t c]`` a layer, with prompts put into it; and the logits after each of them."""
-    row, column = places.row[:, None], places.columns
-    heads = jnp.arange(cache[0][0].shape[1])[:, None]
+def put(cache: Cache, prefilled: Prefilled, places: Places) -> Cache:
+    """`cache` with pieces of prompts put into it, from its first column on."""
+    length = places.columns.shape[1]
 
-    def put(old: Array, new: Array) -> Array:
-        gathered = new[row[..., None], heads, column[:, None]]  # [a g t c]
-        return old.at[places.to].set(gathered, mode="drop")
+    def pieces(of_rows: Float[Array, "r t g c"]) -> Float[Array, "a n g c"]:
+        return of_rows[places.row[:, None], places.columns]
 
-    cache = tuple(
-        (put(keys, new_keys), put(values, new_values))
-        for (keys, values), (new_keys, new_values) in zip(cache, prefilled.cache, strict=True)
-    )
-    last = jnp.take_along_axis(column, places.length[:, None] - 1, axis=1)
-    return cache, model.logits(prefilled.hidden[row, last][:, 0])
+    def put_layer(old: LayerCache, new: tuple[Array, Array]) -> LayerCache:
+        keys, values = readable(*map(pieces, new))
+        return (
+            old[0].at[places.to, ..., :length].set(keys, mode="drop"),
+            old[1].at[places.to, :, :length].set(values, mode="drop"),
+        )
+
+    return tuple(put_layer(old, new) for old, new in zip(cache, prefilled.cache, strict=True))
+
+
+def logits_after(
+    model: Llama, prefilled: Prefilled, row: Int[Array, " a"], column: Int[Array, " a"]
+) -> Float[Array, "a v"]:
+    """The logits after those places of the prefilled rows."""
+    return model.logits(prefilled.hidden[row, column])
 
 
 def prefill_prompts(
@@ -123,33 +139,39 @@ def prefill_prompts(
     prefix_length: Int[Array, ""],
     prompts: Sequence[Sequence[int]],
     shape: StageShape,
-) -> Iterator[tuple[Prefilled, list[tuple[int, list[int]]]]]:
-    """Computes prompts (without the prefix), some rows at a time.
-
-    Yields, with each batch, the numbers of the prompts in it and their places in its flattened rows.
-    """
+) -> Iterator[tuple[Prefilled, list[Laid]]]:
+    """Computes prompts (without the prefix), some rows at a time; yields each batch, and what lies where."""
     trees = grow_trees(prompts, most=shape.row_length)
     firsts = list(itertools.accumulate((len(tree.branches) for tree in trees), initial=0))
     for batch in pack_trees(trees, shape.row_length, shape.prefill_rows):
         arrays = map(jnp.asarray, (batch.tokens, batch.ends, batch.positions))
         prefilled = prefill_trees(graphdef, params, prefix, prefix_length, *arrays)
-        yield prefilled, [(firsts[branch.tree] + branch.number, branch.places) for branch in batch.branches]
+        yield (
+            prefilled,
+            [
+                Laid(firsts[branch.tree] + branch.number, branch.tree, len(branch.root), branch.places)
+                for branch in batch.branches
+            ],
+        )
 
 
-def prompt_places(
-    wanted: Sequence[tuple[int, Sequence[int]]], shape: StageShape, size: int, room: int
-) -> PromptPlaces:
+def places_of(
+    wanted: Sequence[tuple[int, Sequence[int]]], shape: StageShape, *, size: int, room: int, length: int
+) -> Places:
     """For `wanted` pairs (row of the cache, places in the flattened prefilled rows).
 
     Args:
-      size: rows of the cache; `room`: how many prompts the program takes, of which not all may be used.
+      size: rows of the cache.
+      room: how many pieces the program takes, of which not all may be used; `length`: their tokens.
     """
     to, row = np.full(room, size, np.int32), np.zeros(room, np.int32)
-    columns, length = np.zeros((room, shape.prompt_length), np.int32), np.ones(room, np.int32)
-    for number, (slot, places) in enumerate(wanted):
-        to[number], row[number], length[number] = slot, places[0] // shape.row_length, len(places)
-        columns[number, : len(places)] = np.asarray(places) % shape.row_length
-    return PromptPlaces(*map(jnp.asarray, (to, row, columns, length)))
+    columns = np.zeros((room, length), np.int32)
+    for number, (target, places) in enumerate(wanted):
+        to[number] = target
+        if len(places):
+            row[number] = places[0] // shape.row_length
+            columns[number, : len(places)] = np.asarray(places) % shape.row_length
+    return Places(*map(jnp.asarray, (to, row, columns)))
 
 
 def pad_tokens(rows: list[list[int]], shape: tuple[int, int]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The host's side of sampling: K candidates for each prompt, slots refilled as they finish.
 
 Prompts are prefilled a few at a time, those that fill a row together, just before their candidates are
-needed; each prefilled prompt serves its K candidates, then its keys and values are dropped.
+needed. What a few candidates have in common, their root, is held until the last of them ends.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from envisions_jax.sampling import prefill
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.choose import stream_key
 from envisions_jax.sampling.results import Generation
-from envisions_jax.sampling.shapes import StageShape, plan
+from envisions_jax.sampling.shapes import StageShape, plan, prefix_room
 from envisions_jax.sampling.stopping import StopTable, build_stop_table, cut_at_stop
 
 if TYPE_CHECKING:
@@ -43,13 +44,28 @@ class Decoding:
     seed: int = 0
 
 
+@dataclasses.dataclass(eq=False)
+class _Group:
+    """Candidates that go on from one root, which may be empty."""
+
+    prefilled: prefill.Prefilled
+    root: Sequence[int]  # places in the prefilled rows, flattened
+    unfinished: int
+    held: int | None = None  # which of the roots on the device is theirs
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Candidate:
     prompt: int
     k: int
-    prefilled: prefill.Prefilled
-    places: Sequence[int]  # of its prompt in the prefilled rows, flattened
+    group: _Group
+    seat: int  # its number in the group
+    places: Sequence[int]  # of its prompt in the prefilled rows, flattened; its root's first
     limit: int
+
+    @property
+    def rest(self) -> Sequence[int]:
+        return self.places[len(self.group.root) :]
 
 
 class Sampler:
@@ -57,9 +73,7 @@ class Sampler:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._prefixes: collections.OrderedDict[tuple[tuple[int, ...], int], Cache] = (
-            collections.OrderedDict()
-        )
+        self._prefixes: collections.OrderedDict[tuple[int, ...], Cache] = collections.OrderedDict()
 
     def generate(
         self,
@@ -83,7 +97,7 @@ class Sampler:
         """
         if not prompts:
             return []
-        shape = shape or plan(prompts, decoding.max_new_tokens)
+        shape = shape or plan(prompts, decoding.max_new_tokens, decoding.k)
         run = _Run(self, shape, decoding, slots or min(DEFAULT_SLOTS, -(-len(prompts) * decoding.k // 8) * 8))
         found: dict[tuple[int, int], Generation] = {}
         for (prompt, k), generation in run.results(prompts, identities):
@@ -94,17 +108,18 @@ class Sampler:
                 progress(1)
         return [[found[prompt, k] for k in range(decoding.k)] for prompt in range(len(prompts))]
 
-    def prefix_cache(self, shape: StageShape) -> Cache:
-        """Keys and values of the stage's shared prefix; the last two stages' are kept."""
-        key = (shape.prefix, shape.prefix_length)
-        if key not in self._prefixes:
-            tokens = prefill.pad_tokens([list(shape.prefix)], (1, shape.prefix_length))
+    def prefix_cache(self, prefix: tuple[int, ...]) -> Cache:
+        """Keys and values of a stage's shared prefix; the last two stages' are kept."""
+        if prefix not in self._prefixes:
+            tokens = prefill.pad_tokens([list(prefix)], (1, prefix_room(prefix)))
             policy = self._policy
-            self._prefixes[key] = prefill.prefill_prefix(policy.graphdef, policy.params, jnp.asarray(tokens))
+            self._prefixes[prefix] = prefill.prefill_prefix(
+                policy.graphdef, policy.params, jnp.asarray(tokens)
+            )
             if len(self._prefixes) > 2:
                 self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(key)
-        return self._prefixes[key]
+        self._prefixes.move_to_end(prefix)
+        return self._prefixes[prefix]
 
     def stop_table(self, stop: tuple[str, ...]) -> StopTable:
         tokenizer = self._policy.tokenizer
@@ -135,16 +150,20 @@ class _Run:
         self.shape, self.decoding, self.size = shape, decoding, slots
         self.table = sampler.stop_table(decoding.stop)
         prefix_length = jnp.int32(len(shape.prefix))
-        self.inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape), prefix_length)
+        self.inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape.prefix), prefix_length)
         self.rule = device.Rule(
             temperature=jnp.float32(decoding.temperature),
             top_p=jnp.float32(decoding.top_p),
             next_state=jnp.asarray(self.table.next_state),
         )
         dtype = policy.dtype
-        self.prompt_cache = device.empty_cache(policy.config, slots, shape.prompt_length, dtype)
-        self.slots = device.empty_slots(policy.config, slots, shape.new_length, dtype)
-        self.occupants: list[tuple[int, int] | None] = [None] * slots
+        held = shape.roots(slots)
+        self.roots = device.empty_cache(policy.config, held, shape.root_length, dtype)
+        self.slots = device.empty_slots(policy.config, slots, shape.rest_length, shape.new_length, dtype)
+        self.free_roots = list(range(held))
+        self.rows, self.root_lengths = np.zeros((held, shape.seats), np.int32), np.zeros(held, np.int32)
+        self.seats = np.zeros(slots, np.int32)
+        self.occupants: list[_Candidate | None] = [None] * slots
 
     def results(
         self, prompts: Sequence[Sequence[int]], identities: Sequence[str]
@@ -166,13 +185,14 @@ class _Run:
             more = bool(waiting) or not exhausted
             # With nothing left to admit, run the rest to its end; else come back for one call's worth.
             enough = self.size - busy + min(busy, ADMITTED) if more else self.size
+            seating = device.Seating(*map(jnp.asarray, (self.rows, self.seats, self.root_lengths)))
             self.slots = device.decode(
-                *self.inputs, self.prompt_cache, self.slots, self.rule, jnp.int32(enough)
+                *self.inputs, self.roots, seating, self.slots, self.rule, jnp.int32(enough)
             )
             yield from self._harvest()
 
     def _candidates(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[_Candidate]]:
-        """Prefills prompts, a batch at a time, and yields the candidates of each prompt.
+        """Prefills prompts, a batch at a time, and yields the candidates of each root.
 
         Prompts that are the same token for token (refinements of equal candidates) are computed once.
         """
@@ -181,14 +201,36 @@ class _Run:
             askers.setdefault(tuple(prompt), []).append(number)
         distinct = list(askers)
         own = [prompt[len(self.shape.prefix) :] for prompt in distinct]
-        for prefilled, members in prefill.prefill_prompts(*self.inputs, own, self.shape):
-            for number, places in members:
-                limit = self._limit(distinct[number])
-                yield [
-                    _Candidate(asker, k, prefilled, places, limit)
-                    for asker in askers[distinct[number]]
+        for prefilled, batch in prefill.prefill_prompts(*self.inputs, own, self.shape):
+            for laid, root in self._divide(batch):
+                asked = [
+                    (asker, k, prompt)
+                    for prompt in laid
+                    for asker in askers[distinct[prompt.prompt]]
                     for k in range(self.decoding.k)
                 ]
+                for start in range(0, len(asked), self.shape.seats):
+                    members = asked[start : start + self.shape.seats]
+                    group = _Group(prefilled, laid[0].places[:root], len(members))
+                    yield [
+                        _Candidate(asker, k, group, seat, prompt.places, self._limit(distinct[prompt.prompt]))
+                        for seat, (asker, k, prompt) in enumerate(members)
+                    ]
+
+    def _divide(self, batch: Sequence[prefill.Laid]) -> Iterator[tuple[list[prefill.Laid], int]]:
+        """The prompts that go on from one root, and how many of their tokens it is."""
+        shape = self.shape
+        for _, members in itertools.groupby(batch, lambda laid: laid.tree):
+            tree = list(members)
+            root = min(tree[0].shared, shape.root_length)
+            longest = max(len(laid.places) for laid in tree)
+            if self.decoding.k == 1 and len(tree) > 1 and longest - root <= shape.rest_length:
+                yield tree, root
+                continue
+            for laid in tree:  # a root only for a prompt of several candidates, or one that is too long
+                length = len(laid.places)
+                has_root = self.decoding.k > 1 or length > shape.rest_length
+                yield [laid], min(length, shape.root_length) if has_root else 0
 
     def _limit(self, prompt: Sequence[int]) -> int:
         room = self.policy.config.max_position_embeddings - len(prompt)
@@ -197,31 +239,68 @@ class _Run:
     def _admit(
         self, waiting: collections.deque[_Candidate], free: list[int], identities: Sequence[str]
     ) -> None:
-        while free and waiting:
-            prefilled = waiting[0].prefilled
-            entering: list[tuple[int, _Candidate]] = []
-            while free and waiting and waiting[0].prefilled is prefilled and len(entering) < ADMITTED:
-                entering.append((free.pop(0), waiting.popleft()))
-            for slot, candidate in entering:
-                self.occupants[slot] = (candidate.prompt, candidate.k)
-            self.prompt_cache, self.slots = device.admit(
+        while entering := self._next(waiting, free):
+            arrivals = self._arrivals(entering, identities)
+            self.roots, self.slots = device.admit(
                 self.policy.graphdef,
                 self.policy.params,
-                self.prompt_cache,
+                self.roots,
                 self.slots,
                 self.rule,
-                self._arrivals(entering, identities),
-                prefilled,
+                arrivals,
+                entering[0][1].group.prefilled,
             )
 
+    def _next(self, waiting: collections.deque[_Candidate], free: list[int]) -> list[tuple[int, _Candidate]]:
+        """Takes those that may enter in one call, each with its slot: prefilled together, roots free."""
+        entering: list[tuple[int, _Candidate]] = []
+        new_roots = 0
+        while free and waiting and len(entering) < ADMITTED:
+            group = waiting[0].group
+            if entering and group.prefilled is not entering[0][1].group.prefilled:
+                break
+            if group.root and group.held is None:
+                if not self.free_roots or new_roots == self._most_new_roots:
+                    break
+                group.held = self.free_roots.pop(0)
+                self.root_lengths[group.held] = len(group.root)
+                new_roots += 1
+            slot, candidate = free.pop(0), waiting.popleft()
+            self.occupants[slot] = candidate
+            if group.held is not None:
+                self.rows[group.held, candidate.seat] = slot
+                self.seats[slot] = group.held * self.shape.seats + candidate.seat
+            entering.append((slot, candidate))
+        return entering
+
+    @property
+    def _most_new_roots(self) -> int:
+        """In one call that admits."""
+        return min(len(self.rows), -(-ADMITTED // self.shape.seats) + 1)
+
     def _arrivals(self, entering: list[tuple[int, _Candidate]], identities: Sequence[str]) -> device.Arrivals:
-        limit, keys = np.ones(ADMITTED, np.int32), np.zeros((ADMITTED, 2), np.uint32)
+        numbers = np.zeros((5, ADMITTED), np.int32)
+        keys = np.zeros((ADMITTED, 2), np.uint32)
         for place, (_, candidate) in enumerate(entering):
-            limit[place] = candidate.limit
+            row, column = divmod(candidate.places[-1], self.shape.row_length)
+            lengths = len(candidate.places), len(candidate.rest)
+            numbers[:, place] = row, column, *lengths, candidate.limit
             keys[place] = stream_key(self.decoding.seed, identities[candidate.prompt], candidate.k)
-        wanted = [(slot, candidate.places) for slot, candidate in entering]
-        prompts = prefill.prompt_places(wanted, self.shape, self.size, ADMITTED)
-        return device.Arrivals(prompts, jnp.asarray(limit), jnp.asarray(keys))
+        # Whoever sits first brings the root.
+        roots = [
+            (candidate.group.held, candidate.group.root)
+            for _, candidate in entering
+            if candidate.seat == 0 and candidate.group.held is not None
+        ]
+        rests = [(slot, candidate.rest) for slot, candidate in entering]
+        shape = self.shape
+        return device.Arrivals(
+            prefill.places_of(
+                roots, shape, size=len(self.rows), room=self._most_new_roots, length=shape.root_length
+            ),
+            prefill.places_of(rests, shape, size=self.size, room=ADMITTED, length=shape.rest_length),
+            *map(jnp.asarray, (*numbers, keys)),
+        )
 
     def _harvest(self) -> Iterator[tuple[tuple[int, int], Generation]]:
         """Takes what finished slots hold, and frees them."""
@@ -231,14 +310,21 @@ class _Run:
         )
         for slot, occupant in enumerate(self.occupants):
             if occupant is not None and not active[slot]:
-                self.occupants[slot] = None
+                self._leave(slot, occupant)
                 end = count[slot]
                 yield (
-                    occupant,
+                    (occupant.prompt, occupant.k),
                     self._generation(
                         tokens[slot, :end].tolist(), log_probs[slot, :end].copy(), int(state[slot])
                     ),
                 )
+
+    def _leave(self, slot: int, candidate: _Candidate) -> None:
+        self.occupants[slot] = None
+        group = candidate.group
+        group.unfinished -= 1
+        if not group.unfinished and group.held is not None:
+            self.free_roots.append(group.held)
 
     def _generation(self, tokens: list[int], log_probs: np.ndarray, state: int) -> Generation:
         reason = self.table.reason(int(state))

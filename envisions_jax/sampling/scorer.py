@@ -21,7 +21,7 @@ from envisions_jax.models.attention import branch_mask
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import PromptAttention
-from envisions_jax.sampling.shapes import StageShape, best_row_length
+from envisions_jax.sampling.shapes import best_row_length
 from envisions_jax.sampling.trees import Tree, TreeBatch, common_prefix, pack_trees
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ class Scorer:
         ]
         trees = [tree for _, tree in asked]
         row_length = best_row_length(lambda _: trees, max((tree.size for tree in trees), default=0))
-        shape = StageShape(tuple(prefix), row_length, 0)
         for batch in pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length)):
-            for branch, log_probs in zip(batch.branches, self._score_batch(batch, shape), strict=True):
+            for branch, log_probs in zip(
+                batch.branches, self._score_batch(batch, tuple(prefix)), strict=True
+            ):
                 number, tree = asked[branch.tree]
                 found[number][tuple(tree.branches[branch.number])] = log_probs
         return [
@@ -63,7 +64,7 @@ class Scorer:
             for scored, group in zip(found, completions, strict=True)
         ]
 
-    def _score_batch(self, batch: TreeBatch, shape: StageShape) -> list[np.ndarray]:
+    def _score_batch(self, batch: TreeBatch, prefix: tuple[int, ...]) -> list[np.ndarray]:
         """Of each branch the log-probs of its own tokens, each predicted at the place before it."""
         lengths = [len(branch.own) for branch in batch.branches]
         places = [branch.places for branch in batch.branches]
@@ -74,8 +75,8 @@ class Scorer:
         log_probs = score_rows(
             self._policy.graphdef,
             self._policy.params,
-            self._sampler.prefix_cache(shape),
-            jnp.int32(len(shape.prefix)),
+            self._sampler.prefix_cache(prefix),
+            jnp.int32(len(prefix)),
             *map(jnp.asarray, (batch.tokens, batch.ends, batch.positions, at, targets)),
             jnp.int32(len(predicted)),
         )

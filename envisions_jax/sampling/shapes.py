@@ -23,6 +23,8 @@ ATTENTION_COSTS_AS_MUCH = 5000  # SmolLM2: half of a row of 5,000 x 4 x 576 x 30
 MOST_PROMPTS_A_ROW = 8  # longer rows are not worth a look
 ABOUT_THE_SAME = 1.05
 PLANNED = 512  # prompts of a stage that its rows are planned from
+MOST_SEATS = 8  # candidates that read one root together
+SHARING_COSTS = 64  # tokens of a prompt that could be read in the time that one more place to attend to takes
 PREFILL_TOKENS = 512  # prompt tokens computed in one call: enough to keep the matrix units busy
 
 
@@ -44,26 +46,43 @@ class StageShape:
 
     Attributes:
       prefix: the tokens that every prompt of the stage begins with; computed once a stage.
-      prompt_length: room, in tokens, for what follows the prefix.
+      root_length: room, in tokens, for what a few candidates have in common behind it; 0: nothing.
+      rest_length: room for the rest of a prompt, which is each candidate's own.
       new_length: room for sampled tokens.
+      seats: how many candidates may share one root.
       row_length: of the rows that prompts are packed into for prefill.
       prefill_rows: rows of prompts that are computed in one call.
     """
 
     prefix: tuple[int, ...]
-    prompt_length: int
+    root_length: int
+    rest_length: int
     new_length: int
-    row_length: int = 0
-    prefill_rows: int = 1
+    seats: int
+    row_length: int
+    prefill_rows: int
 
     @property
     def prefix_length(self) -> int:
         """Room for the prefix, padding included."""
-        return rung(len(self.prefix), PREFIX_LADDER)
+        return prefix_room(self.prefix)
+
+    @property
+    def prompt_length(self) -> int:
+        """Room for what follows the prefix."""
+        return self.root_length + self.rest_length
+
+    def roots(self, slots: int) -> int:
+        """How many are held for so many slots: half more than full ones are, since stragglers keep theirs."""
+        return min(slots, -(-3 * slots // (2 * self.seats))) if self.root_length else 1
 
 
-def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> StageShape:
-    """The shape of a stage that samples from `prompts`, each a sequence of at least one token."""
+def prefix_room(prefix: Sequence[int]) -> int:
+    return rung(len(prefix), PREFIX_LADDER)
+
+
+def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int, k: int = 1) -> StageShape:
+    """The shape of a stage that samples `k` candidates from each of `prompts`, none of which is empty."""
     prefix = common_prefix(prompts)
     own = [prompt[len(prefix) :] for prompt in prompts]
     longest = max(map(len, own))
@@ -71,7 +90,29 @@ def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> StageShape:
     some = list(dict.fromkeys(map(tuple, own)))[:PLANNED]
     row_length = best_row_length(lambda length: grow_trees(some, most=length), longest)
     rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(map(len, some)) // row_length))
-    return StageShape(tuple(prefix), rung(longest), rung(max_new_tokens), row_length, rows)
+    root, rest, seats = _division(grow_trees(some, most=row_length), longest, k)
+    return StageShape(tuple(prefix), root, rest, rung(max_new_tokens), seats, row_length, rows)
+
+
+def _division(trees: Sequence[Tree], longest: int, k: int) -> tuple[int, int, int]:
+    """Room for roots and for rests, and how many candidates sit at a root.
+
+    With several candidates a prompt, a prompt is their root. With one, a tree's root is, if most seats are
+    taken then, and if reading roots once for all their branches is less than reading whole prompts.
+    """
+    if k > 1:
+        return rung(longest), 0, -(-k // -(-k // MOST_SEATS))
+    shared = [tree for tree in trees if len(tree.branches) > 1]
+    if shared:
+        seats = min(MOST_SEATS, max(len(tree.branches) for tree in shared))
+        root = rung(max(len(tree.root) for tree in shared))
+        rests = (len(branch) for tree in shared for branch in tree.branches)
+        rest = rung(max(longest - root, *rests))
+        sizes = [len(tree.branches) for tree in trees]
+        are_taken = seats * sum(-(-size // seats) for size in sizes) <= 2 * sum(sizes)
+        if are_taken and rest + 2 * root // seats + SHARING_COSTS < rung(longest):
+            return root, rest, seats
+    return 0, rung(longest), 1
 
 
 def best_row_length(trees: Callable[[int], Sequence[Tree]], least: int) -> int:

@@ -126,7 +126,9 @@ def _sample_stage(
     done = turns * sum(request.count for number in finished for request in shards[number])
     # One shape and one number of slots for all shards, the last and shorter one too: nothing compiles twice.
     prompts = [request.prompt for request in requests]
-    shape = policy.plan_stage(prompts, run.config.sampler.max_new_tokens)
+    shape = policy.plan_stage(
+        prompts, run.config.sampler.max_new_tokens, max(request.count for request in requests)
+    )
     slots = slots_for(run.config, sum(request.count for request in shards[0]))
     name = f"{stage} {iteration + 1}"
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from envisions_jax.models.attention import (
+    Readers,
     Seen,
     attend,
     branch_mask,
     causal_attention,
     causal_mask,
-    heads_first,
+    readable,
 )
 
 
@@ -56,8 +57,22 @@ def test_a_text_alone_is_a_branch_without_others() -> None:
 
 def test_a_query_that_sees_nothing_gives_numbers() -> None:
     ones = jnp.ones((1, 3, 2, 4))
-    found = attend(ones, [Seen(heads_first(ones), heads_first(ones), jnp.zeros((1, 3, 3), bool))])
+    found = attend(ones, [Seen(*readable(ones, ones), jnp.zeros((1, 3, 3), bool))])
     assert np.isfinite(np.asarray(found)).all()
+
+
+def test_rows_may_share_keys_and_values() -> None:
+    """Two texts, the second one read by three of four rows of queries; one row stands where two could."""
+    rng = np.random.default_rng(2)
+    q = rng.normal(size=(4, 1, 6, 4)).astype(np.float32)
+    k, v = rng.normal(size=(2, 2, 9, 2, 4)).astype(np.float32)
+    of_row, lengths = np.array([1, 0, 1, 1]), np.array([9, 5])
+    readers = Readers(jnp.array([[1, 0, 0], [0, 2, 3]]), jnp.array([3, 0, 4, 5]))
+    mask = (np.arange(9) < lengths[:, None])[:, None]
+    found = attend(
+        jnp.asarray(q), [Seen(*readable(jnp.asarray(k), jnp.asarray(v)), jnp.asarray(mask), readers)]
+    )
+    assert np.allclose(found, by_definition(q, k[of_row], v[of_row], mask[of_row]), atol=1e-5)
 
 
 @pytest.mark.parametrize("cuts", [(0, 9, 9), (4, 9, 9), (0, 5, 9), (3, 4, 9), (3, 8, 9)])
@@ -73,7 +88,7 @@ def test_places_together_are_one(cuts: tuple[int, int, int]) -> None:
     mask[:, :, -1] = True
     places = []
     for start, end in ((0, cuts[0]), (cuts[0], cuts[1]), (cuts[1], cuts[2])):
-        keys, values = (heads_first(jnp.asarray(x[:, start:end])) for x in (k, v))
+        keys, values = readable(*(jnp.asarray(x[:, start:end]) for x in (k, v)))
         if end == shared:
             keys, values = keys[0], values[0]
         if end > start:

@@ -40,6 +40,20 @@ def test_greedy_decoding_equals_full_forwards(tiny_policy: Policy) -> None:
     assert as_tokens(results) == [[greedy(tiny_policy, prompt, 12)] for prompt in PROMPTS]
 
 
+def test_greedy_decoding_behind_roots_equals_full_forwards(tiny_policy: Policy) -> None:
+    """Three attempts at each of five tasks; one alone in its shard; too few roots for all slots."""
+    tasks = [RNG.integers(3, 250, 188 + n).tolist() for n in range(5)]
+    prompts = [SHARED + task + RNG.integers(3, 250, 1 + n).tolist() for task in tasks for n in range(3)]
+    shape = tiny_policy.plan_stage(prompts, 12)
+    assert shape.root_length and shape.rest_length and shape.roots(8) < len(tasks)
+    expected = [[greedy(tiny_policy, prompt, 12)] for prompt in prompts]
+    for part in (slice(0, 15), slice(2, 4)):
+        results = tiny_policy.generate(
+            prompts[part], temperature=0.0, max_new_tokens=12, slots=8, shape=shape
+        )
+        assert as_tokens(results) == expected[part]
+
+
 def test_cached_log_probs_equal_a_full_forward(tiny_policy: Policy) -> None:
     [[generation]] = tiny_policy.generate([PROMPTS[0]], max_new_tokens=20, seed=3)
     row = PROMPTS[0] + generation.tokens

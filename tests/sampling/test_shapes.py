@@ -43,6 +43,40 @@ def test_stages_of_about_one_size_have_one_shape() -> None:
     assert len(shapes) == 1
 
 
+def divided(prompts: list[list[int]], k: int = 1) -> tuple[int, int, int]:
+    shape = plan(prompts, 8, k)
+    return shape.root_length, shape.rest_length, shape.seats
+
+
+def test_the_candidates_of_a_prompt_have_it_as_their_root() -> None:
+    prompts = [[0, n, *[1] * 60] for n in range(4)]
+    assert divided(prompts, k=5) == (64, 0, 5)
+    assert divided(prompts, k=12) == (64, 0, 6)  # two roots of six each
+    assert divided(prompts) == (0, 64, 1)
+
+
+def test_refinements_of_one_task_have_its_root() -> None:
+    attempts = [[0, *[task] * 300, attempt, *[9] * 40] for task in range(1, 5) for attempt in range(5)]
+    assert divided(attempts) == (384, 48, 5)
+
+
+def test_roots_that_save_little_or_stay_empty_are_none() -> None:
+    begin_alike = [[0, *[n // 2] * 10, n, *[9] * 60] for n in range(8)]
+    assert divided(begin_alike) == (0, 96, 1)
+    one_pair = [[0, n, *[n] * 300] for n in range(1, 20)] + [[0, 99, *[99] * 300, n] for n in range(5)]
+    assert divided(one_pair) == (0, 384, 1)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=200), min_size=1, max_size=20),
+    st.integers(1, 9),
+)
+def test_any_prompt_has_room_in_root_and_rest(prompts: list[list[int]], k: int) -> None:
+    shape = plan(prompts, 8, k)
+    assert max(map(len, prompts)) - len(shape.prefix) <= shape.prompt_length
+    assert 1 <= shape.roots(8) <= 8
+
+
 @given(st.integers(1, 5000))
 def test_a_row_holds_any_prompt(length: int) -> None:
     assert plan([[1] * length, [2] * length], 8).row_length >= length
