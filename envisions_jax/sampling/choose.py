@@ -40,7 +40,6 @@ def choose_tokens(
     """
     peak = logits.max(axis=-1, keepdims=True)
     log_normalizer = jnp.log(jnp.exp(logits - peak).sum(axis=-1)) + peak[:, 0]
-    greedy = jnp.argmax(logits, axis=-1)
 
     def draw() -> Int[Array, " b"]:
         weights = jnp.exp((logits - peak) / temperature)
@@ -48,7 +47,7 @@ def choose_tokens(
         uniform = jax.vmap(lambda key, step: jax.random.uniform(jax.random.fold_in(key, step)))
         return _invert_cdf(weights, uniform(jax.random.wrap_key_data(keys), steps))
 
-    tokens = jax.lax.cond(temperature > 0, draw, lambda: greedy)
+    tokens = jax.lax.cond(temperature > 0, draw, lambda: jnp.argmax(logits, axis=-1).astype(jnp.int32))
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
     return tokens, chosen - log_normalizer
 
