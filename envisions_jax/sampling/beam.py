@@ -21,6 +21,7 @@ from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
 from envisions_jax.models.attention import Seen, attend
+from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.decode import empty_cache
@@ -103,31 +104,23 @@ def _search(
     context = policy.config.max_position_embeddings
     limits = np.minimum(max_new_tokens, context - len(shape.prefix) - lengths).astype(np.int32)
     limits[len(own) :] = 1  # rows without a prompt end at once
-    inputs = (
-        policy.graphdef,
-        policy.params,
-        sampler.prefix_cache(shape.prefix),
-        jnp.int32(len(shape.prefix)),
-    )
-    prompt_cache = empty_cache(policy.config, rows, shape.prompt_length, policy.dtype)
-    logits = jnp.zeros((rows, policy.config.vocab_size), jnp.float32)
+    prefix_length = jax.device_put(np.int32(len(shape.prefix)))
+    inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape.prefix), prefix_length)
+    prompt_cache, logits = _no_prompts(policy.config, rows, shape.prompt_length, policy.dtype)
     for prefilled, batch in prefill_prompts(*inputs, own, shape):
         wanted = [(laid.prompt, laid.places) for laid in batch]
         places = places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length)
         last = np.zeros(rows, np.int32)
         last[: len(batch)] = [laid.places[-1] % shape.row_length for laid in batch]
         prompt_cache, logits = _put(
-            policy.graphdef, policy.params, prompt_cache, logits, prefilled, places, jnp.asarray(last)
+            policy.graphdef, policy.params, prompt_cache, logits, prefilled, places, jax.device_put(last)
         )
-    cache = empty_cache(policy.config, rows * beams, shape.new_length, policy.dtype)
     found = search(
         *inputs,
         prompt_cache,
-        jnp.asarray(lengths),
         logits,
-        cache,
-        jnp.asarray(table.next_state),
-        jnp.asarray(limits),
+        *jax.device_put((lengths, table.next_state, limits)),
+        shape.new_length,
         beams,
         len(policy.eos_ids),
     )
@@ -141,6 +134,13 @@ def _search(
         return Beam(text, ids, float(done_scores[row, place]), reason)
 
     return [[beam(row, place) for place in range(beams)] for row in range(len(prompts))]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _no_prompts(
+    config: LlamaConfig, rows: int, length: int, dtype: jnp.dtype
+) -> tuple[Cache, Float[Array, "p v"]]:
+    return empty_cache(config, rows, length, dtype), jnp.zeros((rows, config.vocab_size), jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
@@ -158,27 +158,28 @@ def _put(
     return put(cache, prefilled, places), logits.at[places.to].set(new, mode="drop")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 10, 11))
+@functools.partial(jax.jit, static_argnums=(0, 9, 10, 11))
 def search(
     graphdef: nnx.GraphDef[Llama],
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
     prompt_cache: Cache,
-    prompt_lengths: Int[Array, " p"],
     prompt_logits: Float[Array, "p v"],
-    new_cache: Cache,
+    prompt_lengths: Int[Array, " p"],
     next_state: Int[Array, "states v"],
     limits: Int[Array, " p"],
+    room: int,
     beams: int,
     ends: int,
 ) -> Beams:
-    """Runs all prompts to their ends. `ends` is the number of end-of-sequence tokens."""
-    p, room = len(prompt_lengths), new_cache[0][0].shape[-1]
+    """Runs all prompts to their ends, at most `room` tokens; `ends` counts the end-of-sequence tokens."""
+    p = len(prompt_lengths)
+    config = nnx.merge(graphdef, params).config
     keep = max(2, 1 + ends) * beams
     first = jnp.zeros((p, beams), jnp.float32).at[:, 1:].set(WORST)  # all beams begin as one
     start = Beams(
-        cache=new_cache,
+        cache=empty_cache(config, p * beams, room, prompt_cache[0][0].dtype),
         tokens=jnp.zeros((p, beams, room), jnp.int32),
         scores=first,
         state=jnp.zeros((p, beams), jnp.int32),

@@ -22,6 +22,7 @@ from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, shared_prefix
+from envisions_jax.sampling.shapes import StageShape
 
 
 @struct.dataclass
@@ -72,24 +73,24 @@ class Arrivals:
     keys: UInt32[Array, "a 2"]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def empty_cache(config: LlamaConfig, rows: int, length: int, dtype: jnp.dtype) -> Cache:
     g, c = config.num_kv_heads, config.head_dim
     keys, values = (rows, g, c, length), (rows, g, length, c)
     return tuple((jnp.zeros(keys, dtype), jnp.zeros(values, dtype)) for _ in range(config.num_layers))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def empty_slots(
-    config: LlamaConfig, slots: int, rest_length: int, new_length: int, dtype: jnp.dtype
-) -> Slots:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def nobody(config: LlamaConfig, shape: StageShape, slots: int, dtype: jnp.dtype) -> tuple[Cache, Slots]:
+    """Roots and slots before the first candidate."""
+
     def zeros(dtype: type) -> Array:
         return jnp.zeros(slots, dtype)
 
-    return Slots(
-        cache=empty_cache(config, slots, rest_length + new_length, dtype),
-        tokens=jnp.zeros((slots, new_length), jnp.int32),
-        log_probs=jnp.zeros((slots, new_length), jnp.float32),
+    roots = empty_cache(config, shape.roots(slots), shape.root_length, dtype)
+    return roots, Slots(
+        cache=empty_cache(config, slots, shape.rest_length + shape.new_length, dtype),
+        tokens=jnp.zeros((slots, shape.new_length), jnp.int32),
+        log_probs=jnp.zeros((slots, shape.new_length), jnp.float32),
         count=zeros(jnp.int32),
         limit=zeros(jnp.int32),
         state=zeros(jnp.int32),
@@ -98,44 +99,6 @@ def empty_slots(
         rest_lengths=zeros(jnp.int32),
         keys=jnp.zeros((slots, 2), jnp.uint32),
     )
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
-def admit(
-    graphdef: nnx.GraphDef[Llama],
-    params: nnx.State,
-    roots: Cache,
-    slots: Slots,
-    rule: Rule,
-    arrivals: Arrivals,
-    prefilled: Prefilled,
-) -> tuple[Cache, Slots]:
-    """Puts candidates into slots and samples their first tokens from their prompts' logits."""
-    to = arrivals.rests.to
-
-    def enter(old: Array, new: Array) -> Array:
-        return old.at[to].set(new.astype(old.dtype), mode="drop")
-
-    model = nnx.merge(graphdef, params)
-    logits = logits_after(model, prefilled, arrivals.row, arrivals.column)
-    nothing = jnp.zeros_like(to)
-    tokens, log_probs = choose_tokens(logits, arrivals.keys, nothing, rule.temperature, rule.top_p)
-    state = rule.next_state[nothing, tokens].astype(jnp.int32)
-    going_on = (state < len(rule.next_state) - 2) & (arrivals.limit > 1)
-    slots = dataclasses.replace(
-        slots,
-        cache=put(slots.cache, prefilled, arrivals.rests),
-        tokens=slots.tokens.at[to, 0].set(tokens, mode="drop"),
-        log_probs=slots.log_probs.at[to, 0].set(log_probs, mode="drop"),
-        count=enter(slots.count, nothing + 1),
-        limit=enter(slots.limit, arrivals.limit),
-        state=enter(slots.state, state),
-        active=enter(slots.active, going_on),
-        prompt_lengths=enter(slots.prompt_lengths, arrivals.prompt_lengths),
-        rest_lengths=enter(slots.rest_lengths, arrivals.rest_lengths),
-        keys=enter(slots.keys, arrivals.keys),
-    )
-    return put(roots, prefilled, arrivals.roots), slots
 
 
 class _DecodeAttention:
@@ -171,19 +134,22 @@ class _DecodeAttention:
         return attend(q, seen)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=6)
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(4, 5))
 def decode(
     graphdef: nnx.GraphDef[Llama],
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
     roots: Cache,
-    seating: Seating,
     slots: Slots,
     rule: Rule,
+    arrivals: Arrivals,
+    prefilled: Prefilled,
+    seating: Seating,
     enough: Int[Array, ""],
-) -> Slots:
-    """Decodes until `enough` slots are inactive."""
+) -> tuple[Cache, Slots]:
+    """Lets `arrivals` enter, and decodes until `enough` slots are inactive: not at all where it is 0."""
+    roots, slots = _enter(nnx.merge(graphdef, params), roots, slots, rule, arrivals, prefilled)
 
     def going_on(slots: Slots) -> Array:
         return (~slots.active).sum() < enough
@@ -200,7 +166,42 @@ def decode(
         )
         return _append(dataclasses.replace(slots, cache=tuple(attention.cache)), tokens, log_probs, rule)
 
-    return jax.lax.while_loop(going_on, step, slots)
+    return roots, jax.lax.while_loop(going_on, step, slots)
+
+
+def _enter(
+    model: Llama,
+    roots: Cache,
+    slots: Slots,
+    rule: Rule,
+    arrivals: Arrivals,
+    prefilled: Prefilled,
+) -> tuple[Cache, Slots]:
+    """Puts candidates into slots and samples their first tokens from their prompts' logits."""
+    to = arrivals.rests.to
+
+    def put_at(old: Array, new: Array) -> Array:
+        return old.at[to].set(new.astype(old.dtype), mode="drop")
+
+    logits = logits_after(model, prefilled, arrivals.row, arrivals.column)
+    nothing = jnp.zeros_like(to)
+    tokens, log_probs = choose_tokens(logits, arrivals.keys, nothing, rule.temperature, rule.top_p)
+    state = rule.next_state[nothing, tokens].astype(jnp.int32)
+    going_on = (state < len(rule.next_state) - 2) & (arrivals.limit > 1)
+    slots = dataclasses.replace(
+        slots,
+        cache=put(slots.cache, prefilled, arrivals.rests),
+        tokens=slots.tokens.at[to, 0].set(tokens, mode="drop"),
+        log_probs=slots.log_probs.at[to, 0].set(log_probs, mode="drop"),
+        count=put_at(slots.count, nothing + 1),
+        limit=put_at(slots.limit, arrivals.limit),
+        state=put_at(slots.state, state),
+        active=put_at(slots.active, going_on),
+        prompt_lengths=put_at(slots.prompt_lengths, arrivals.prompt_lengths),
+        rest_lengths=put_at(slots.rest_lengths, arrivals.rest_lengths),
+        keys=put_at(slots.keys, arrivals.keys),
+    )
+    return put(roots, prefilled, arrivals.roots), slots
 
 
 def _append(slots: Slots, tokens: Int[Array, " b"], log_probs: Float[Array, " b"], rule: Rule) -> Slots:

@@ -144,7 +144,7 @@ def prefill_prompts(
     trees = grow_trees(prompts, most=shape.row_length)
     firsts = list(itertools.accumulate((len(tree.branches) for tree in trees), initial=0))
     for batch in pack_trees(trees, shape.row_length, shape.prefill_rows):
-        arrays = map(jnp.asarray, (batch.tokens, batch.ends, batch.positions))
+        arrays = jax.device_put((batch.tokens, batch.ends, batch.positions))
         prefilled = prefill_trees(graphdef, params, prefix, prefix_length, *arrays)
         yield (
             prefilled,
@@ -171,7 +171,7 @@ def places_of(
         if len(places):
             row[number] = places[0] // shape.row_length
             columns[number, : len(places)] = np.asarray(places) % shape.row_length
-    return Places(*map(jnp.asarray, (to, row, columns)))
+    return Places(*jax.device_put((to, row, columns)))
 
 
 def pad_tokens(rows: list[list[int]], shape: tuple[int, int]) -> np.ndarray:

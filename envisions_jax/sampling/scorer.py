@@ -76,9 +76,13 @@ class Scorer:
             self._policy.graphdef,
             self._policy.params,
             self._sampler.prefix_cache(prefix),
-            jnp.int32(len(prefix)),
-            *map(jnp.asarray, (batch.tokens, batch.ends, batch.positions, at, targets)),
-            jnp.int32(len(predicted)),
+            *jax.device_put(
+                (
+                    np.int32(len(prefix)),
+                    *(batch.tokens, batch.ends, batch.positions, at, targets),
+                    np.int32(len(predicted)),
+                )
+            ),
         )
         ends = np.cumsum([0, *lengths])
         flat = np.asarray(log_probs)

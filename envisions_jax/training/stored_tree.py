@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 FILES = "files.json"
@@ -33,7 +33,7 @@ def save_arguments(tree: Any, metadata: Mapping[str, Any]) -> ocp.args.Composite
     """Orbax's arguments to save `tree` with its names and shapes, and `metadata`."""
     leaves = _named_leaves(tree)
     if jax.default_backend() == "cpu":  # where Orbax reads arrays in place, and would see them donated
-        leaves = _copy(leaves)
+        leaves = {name: np.array(leaf) for name, leaf in leaves.items()}
     document = {"shapes": _shapes(leaves), "user": dict(metadata)}
     return ocp.args.Composite(tree=ocp.args.StandardSave(leaves), metadata=ocp.args.JsonSave(document))
 
@@ -98,8 +98,3 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 
 def _shapes(leaves: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in leaves.items()}
-
-
-@jax.jit
-def _copy(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    return jax.tree.map(jnp.copy, leaves)
