@@ -50,7 +50,9 @@ class Policy:
     ) -> None:
         self.config = config
         self.graphdef = graphdef
-        self.params = params
+        # Put explicitly where they are: weights just read and weights restored or trained then run the very
+        # same programs, where JAX would compile them once for each.
+        self.params = jax.device_put(params, jax.tree.map(lambda leaf: leaf.sharding, params))
         self.tokenizer = tokenizer
 
     @classmethod
@@ -105,6 +107,14 @@ class Policy:
     def dtype(self) -> jnp.dtype:
         """What the model computes in."""
         return jnp.dtype(self.model.dtype)
+
+    @functools.cached_property
+    def beside(self) -> jax.sharding.Sharding:
+        """Where what goes with the weights is put: whole on every device that has a part of them."""
+        sharding = jax.tree.leaves(self.params)[0].sharding
+        if isinstance(sharding, jax.sharding.NamedSharding):
+            return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+        return sharding
 
     @functools.cached_property
     def eos_ids(self) -> tuple[int, ...]:

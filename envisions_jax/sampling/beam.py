@@ -106,7 +106,9 @@ def _search(
     limits[len(own) :] = 1  # rows without a prompt end at once
     prefix_length = jax.device_put(np.int32(len(shape.prefix)))
     inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape.prefix), prefix_length)
-    prompt_cache, logits = _no_prompts(policy.config, rows, shape.prompt_length, policy.dtype)
+    prompt_cache, logits = jax.device_put(
+        _no_prompts(policy.config, rows, shape.prompt_length, policy.dtype), policy.beside
+    )
     for prefilled, batch in prefill_prompts(*inputs, own, shape):
         wanted = [(laid.prompt, laid.places) for laid in batch]
         places = places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length)

@@ -22,7 +22,6 @@ from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, shared_prefix
-from envisions_jax.sampling.shapes import StageShape
 
 
 @struct.dataclass
@@ -79,18 +78,25 @@ def empty_cache(config: LlamaConfig, rows: int, length: int, dtype: jnp.dtype) -
     return tuple((jnp.zeros(keys, dtype), jnp.zeros(values, dtype)) for _ in range(config.num_layers))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def nobody(config: LlamaConfig, shape: StageShape, slots: int, dtype: jnp.dtype) -> tuple[Cache, Slots]:
-    """Roots and slots before the first candidate."""
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5, 6))
+def nobody(
+    config: LlamaConfig,
+    dtype: jnp.dtype,
+    slots: int,
+    roots: int,
+    root_length: int,
+    rest_length: int,
+    new_length: int,
+) -> tuple[Cache, Slots]:
+    """Roots and slots before the first candidate; lengths as in `StageShape`."""
 
     def zeros(dtype: type) -> Array:
         return jnp.zeros(slots, dtype)
 
-    roots = empty_cache(config, shape.roots(slots), shape.root_length, dtype)
-    return roots, Slots(
-        cache=empty_cache(config, slots, shape.rest_length + shape.new_length, dtype),
-        tokens=jnp.zeros((slots, shape.new_length), jnp.int32),
-        log_probs=jnp.zeros((slots, shape.new_length), jnp.float32),
+    return empty_cache(config, roots, root_length, dtype), Slots(
+        cache=empty_cache(config, slots, rest_length + new_length, dtype),
+        tokens=jnp.zeros((slots, new_length), jnp.int32),
+        log_probs=jnp.zeros((slots, new_length), jnp.float32),
         count=zeros(jnp.int32),
         limit=zeros(jnp.int32),
         state=zeros(jnp.int32),

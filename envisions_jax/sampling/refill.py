@@ -84,7 +84,10 @@ class Refill:
             *jax.device_put((np.float32(decoding.temperature), np.float32(decoding.top_p), table.next_state))
         )
         held = shape.roots(slots)
-        self.roots, self.slots = device.nobody(policy.config, shape, slots, policy.dtype)
+        lengths = (shape.root_length, shape.rest_length, shape.new_length)
+        self.roots, self.slots = jax.device_put(
+            device.nobody(policy.config, policy.dtype, slots, held, *lengths), policy.beside
+        )
         self.free_roots = list(range(held))
         self.rows, self.root_lengths = np.zeros((held, shape.seats), np.int32), np.zeros(held, np.int32)
         self.seats = np.zeros(slots, np.int32)
