@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
@@ -124,7 +123,8 @@ def _place(array: np.ndarray, place: Slot, variable: nnx.Variable, source: str) 
             f"{tuple(expected)}; weights and config are of different models"
         )
     # A copy, always: `array` may be a window on a file that is closed, or replaced, before the model is.
-    return jnp.array(array.T if place.transposed else array, dtype=variable.dtype, copy=True)
+    # Turned and converted here: JAX would compile a program for each shape, and hold the array twice.
+    return jax.device_put(np.array(array.T if place.transposed else array, variable.dtype, order="C"))
 
 
 def named_arrays(params: nnx.State) -> Iterator[tuple[str, np.ndarray]]:
