@@ -122,7 +122,7 @@ def evaluate_sets(
     """Accuracy and counts of outcomes by test set."""
     from envisions_jax.metrics import Judged, scores
     from envisions_jax.stages.evaluation import BASE, Exam, PromptKind, Test, answers, judge
-    from envisions_jax.stages.run import check_lengths, slots_for
+    from envisions_jax.stages.run import check_lengths
 
     tests = [Test(name, task) for name, tasks in domain.test_sets.items() for task in tasks]
     check_lengths(config, policy, domain.prompts, [], [test.task for test in tests], shots)
@@ -134,8 +134,8 @@ def evaluate_sets(
         prompts=domain.prompts,
         shots=shots,
         interaction=domain.interaction,
-        config=config.eval,
-        slots=slots_for(config, len(tests) * config.eval.beams),
+        config=config,
+        tasks=len(tests),
     ).planned(policy, tasks)
     with reporter.stage("evaluate", exam.interaction.turns * len(tests)) as advance:
         completions = answers(policy, exam, tasks, advance)

@@ -51,6 +51,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     from envisions_jax.clock import compiled_programs
     from envisions_jax.loop import run_loop
     from envisions_jax.memory import peak_memory_gib
+    from envisions_jax.stages.run import reckon
 
     done, total = iterations_done(config, workdir), config.loop.iterations
     if done == total and (workdir.final.exists() or not config.checkpoint.export):
@@ -60,6 +61,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     verb = f"{done} of {total} iterations done, going on" if workdir.store.exists() else "starting"
     reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
     with open_run(config, workdir, given, reporter) as run:
+        reporter.line(reckon(run).told)
         run_loop(run)
     tell_results(config, workdir, reporter)
     reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")

@@ -14,8 +14,9 @@ from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.train_tasks import NewTasks, SameTasks, TrainTasks
 from envs import EnvironmentFailure, Task
+from envs.memory import memory_mib
 from envs.web.chromium import find_chromium
-from envs.web.memory import check_workers, memory_mib
+from envs.web.memory import check_workers
 from envs.web.pages import SEEDS_PER_ITERATION, TEST_SEEDS, Pages, pages_of
 
 MOST_REPEATED = 0.1  # share of a test set whose questions the same set's training split may have too

@@ -119,11 +119,12 @@ def test_that_policy_explores_iteration_0_zero_shot(
 ) -> None:
     policy, tasks = base.with_params(stored(workdir, base, COLD_START)), given_tasks(config).train.explored(0)
     task, prompts = tasks[2], [PROMPTS.explore(task, shots=0) for task in tasks]
+    shape = policy.plan_stage(prompts, 12, K)  # as the stage has it: nothing is compiled anew
     [group] = policy.generate(
         prompts[2:3],
         k=K,
-        shape=policy.plan_stage(prompts, 12),  # as the stage has it: nothing is compiled anew
-        slots=slots_for(config, config.sampler.shard_tasks * K),
+        shape=shape,
+        slots=slots_for(config, policy, shape, config.sampler.shard_tasks * K),
         max_new_tokens=12,
         stop=PROMPTS.stop,
         seed=config.seed,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
+from envisions_jax.budget import default_slots
 from envisions_jax.sampling import prefill
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.refill import Decoding, Refill
@@ -18,8 +19,6 @@ from envisions_jax.sampling.stopping import StopTable, build_stop_table
 
 if TYPE_CHECKING:
     from envisions_jax.policy import Policy
-
-DEFAULT_SLOTS = 40  # XLA:CPU: the f32 products reach most of their speed here
 
 
 class Sampler:
@@ -58,7 +57,7 @@ class Sampler:
             self.prefix_cache(shape.prefix),
             self.stop_table(decoding.stop),
             decoding,
-            slots or min(DEFAULT_SLOTS, -(-len(prompts) * decoding.k // 8) * 8),
+            slots or min(default_slots(self._policy, shape), -(-len(prompts) * decoding.k // 8) * 8),
         )
         found: dict[tuple[int, int], Generation] = {}
         for (prompt, k), generation in refill.results(prompts, identities):

@@ -129,7 +129,7 @@ def _sample_stage(
     shape = policy.plan_stage(
         prompts, run.config.sampler.max_new_tokens, max(request.count for request in requests)
     )
-    slots = slots_for(run.config, sum(request.count for request in shards[0]))
+    slots = slots_for(run.config, policy, shape, sum(request.count for request in shards[0]))
     name = f"{stage} {iteration + 1}"
 
     def charge(seconds: float) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from envisions_jax.config import EvalConfig
+from envisions_jax.config import Config
 from envisions_jax.metrics import Judged, Scores, scores
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Advance
@@ -32,14 +32,15 @@ class Test:
 
 @dataclass(frozen=True, kw_only=True)
 class Exam:
-    """What all answers of one evaluation have in common. `shape` is planned from all of its prompts."""
+    """What all answers of one evaluation have in common; `planned` fills in the last three."""
 
     prompts: Prompts
     shots: int
     interaction: Interaction
-    config: EvalConfig
-    slots: int
+    config: Config
+    tasks: int  # that are asked together
     first: tuple[str, ...] = ()  # the prompts of the first turn
+    slots: int = 0
     shape: StageShape | None = None
 
     def prompt(self, task: Task) -> str:
@@ -48,8 +49,10 @@ class Exam:
     def planned(self, policy: Policy, tasks: Sequence[Task]) -> "Exam":
         """With a shape that holds the prompts of `tasks` too; one that held them already stays the same."""
         everything = (*self.first, *map(self.prompt, tasks))
-        shape = policy.plan_stage(everything, self.config.max_new_tokens)
-        return replace(self, first=self.first or everything, shape=shape)
+        settings = self.config.eval
+        shape = policy.plan_stage(everything, settings.max_new_tokens)
+        slots = self.slots or slots_for(self.config, policy, shape, self.tasks * settings.beams)
+        return replace(self, first=self.first or everything, slots=slots, shape=shape)
 
 
 def evaluate(run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_shot") -> Scores:
@@ -67,8 +70,8 @@ def evaluate(run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_
         prompts=run.prompts,
         shots=shots,
         interaction=run.interaction,
-        config=config,
-        slots=slots_for(run.config, len(shards[0]) * config.beams),
+        config=run.config,
+        tasks=len(shards[0]),
     ).planned(policy, [test.task for test in tests])
     who = _NAMES.get(iteration, str(iteration + 1))
     name = f"evaluate {who} {kind.replace('_', '-')}"
@@ -108,7 +111,7 @@ def answers(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance)
 
 def _say(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) -> list[Generation | Beam]:
     """One turn, by beam search, or greedily with one beam."""
-    texts, config = [exam.prompt(task) for task in tasks], exam.config
+    texts, config = [exam.prompt(task) for task in tasks], exam.config.eval
     if config.beams == 1:
         sampled = policy.generate(
             texts,

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from envisions_jax.budget import Budget, budget, default_slots
 from envisions_jax.clock import Clock
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
@@ -11,7 +12,7 @@ from envisions_jax.metrics import MetricsWriter
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
-from envisions_jax.sampling.sampler import DEFAULT_SLOTS
+from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.turns import Interaction
 from envisions_jax.store import Trajectory, TrajectoryStore
 from envisions_jax.tokenizer import Tokenizer
@@ -92,12 +93,22 @@ def check_ending(policy: Policy) -> None:
         raise ConfigError("model.path: names no end-of-sequence token; set eos_token_id in its config.json")
 
 
-def slots_for(config: Config, candidates: int) -> int:
-    """Sequences decoded side by side in a stage whose first shard has so many candidates.
+def slots_for(config: Config, policy: Policy, shape: StageShape, candidates: int) -> int:
+    """Sequences decoded side by side in a stage of `shape` whose first shard has so many candidates.
 
     Set once a stage, for the last and shorter shard too, so that nothing is compiled for it alone.
     """
-    return min(config.sampler.slots or DEFAULT_SLOTS, -(-candidates // 8) * 8)
+    return min(config.sampler.slots or default_slots(policy, shape), -(-candidates // 8) * 8)
+
+
+def reckon(run: Run) -> Budget:
+    """The run's memory, from the prompts of its first iteration."""
+    policy, config = run.base, run.config
+    shots = run.shots(0)
+    prompts = [run.prompts.explore(task, shots=shots) for task in run.train_tasks.known(0)]
+    shape = policy.plan_stage(prompts, config.sampler.max_new_tokens, config.sampler.k)
+    slots = slots_for(config, policy, shape, config.sampler.k * min(len(prompts), config.sampler.shard_tasks))
+    return budget(policy, shape, slots, config.train.rows, config.train.row_length)
 
 
 def fold(seed: int, *names: object) -> int:

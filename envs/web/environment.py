@@ -18,10 +18,11 @@ from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from envs.base import MOST_WORKERS, Environment, EnvironmentFailure, Outcome, OutcomeKind, Task, checked_entry
+from envs.memory import memory_mib
 from envs.pool import Pool
 from envs.web.chromium import find_chromium
 from envs.web.episodes import Job, Observation
-from envs.web.memory import check_workers, memory_mib
+from envs.web.memory import check_workers
 from envs.web.pages import Pages
 from envs.web.settings import WebSettings
 

@@ -1,12 +1,8 @@
 """Whether the browsers that are asked for can be there all at once."""
 
-import os
-from pathlib import Path
-
 # Proportional set sizes of a worker with its browser, measured over 2,000 episodes (docs/environments.md):
 # what all of them share comes once.
 _SHARED_MIB, _WORKER_MIB = 80, 230
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def check_workers(workers: int, memory_mib: int) -> None:
@@ -19,35 +15,3 @@ def check_workers(workers: int, memory_mib: int) -> None:
             f"workers={workers}: browsers for as many take about {_SHARED_MIB} + {workers} x {_WORKER_MIB} = "
             f"{needed:,} MiB, and this machine has {memory_mib:,} MiB: {advice}"
         )
-
-
-def memory_mib() -> int:
-    """Memory of this machine in MiB, or of the control groups that this process is in, if that is less."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_control_groups_limits()]
-    return min(limits) >> 20
-
-
-def _control_groups_limits() -> list[int]:
-    """In bytes, as far as they can be read: those of this process's group and of the groups above it.
-
-    A container often has its own group for the root, under which the path of /proc leads nowhere.
-    """
-    own = {"": "", "memory": ""}  # group by controller; version 2 has one for all
-    try:
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            own |= {name: group.strip("/") for name in controllers.split(",") if name in own}
-    except OSError:
-        pass  # a host without /proc: the roots may still tell
-    limits = []
-    for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
-        root = _CONTROL_GROUPS / controller
-        lowest = root / own[controller]
-        for folder in (lowest, *(parent for parent in lowest.parents if parent.is_relative_to(root))):
-            try:
-                text = (folder / name).read_text().strip()
-            except OSError:
-                continue
-            if text.isdigit():  # and not "max"
-                limits.append(int(text))
-    return limits

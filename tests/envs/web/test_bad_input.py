@@ -13,10 +13,11 @@ from envisions_jax.config import from_config_dict
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.task_sets import given_tasks
 from envs import EnvironmentFailure, Task
+from envs.memory import memory_mib
 from envs.web import pages as web_pages
 from envs.web.chromium import find_chromium
 from envs.web.environment import WebEnvironment
-from envs.web.memory import check_workers, memory_mib
+from envs.web.memory import check_workers
 from envs.web.pages import PAPER_TASKS, Pages
 
 _PAGES = {"train": ("click-test",), "test": ("click-test",)}
@@ -115,7 +116,7 @@ def test_a_control_groups_memory_counts(
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"{mib}\n" if mib == "max" else f"{mib << 20}\n")
-    monkeypatch.setattr("envs.web.memory._CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr("envs.memory._CONTROL_GROUPS", tmp_path)
     monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 1 << 28, "SC_PAGE_SIZE": 4096}.__getitem__)
     assert memory_mib() == expected
 
