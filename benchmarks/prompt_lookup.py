@@ -32,7 +32,7 @@ DRAFTS = (1, 2, 4, 7)  # tokens
 LATEST = (3, 2)  # so many tokens are looked up, the longer first
 MOST = 1500  # candidates of a stage
 SLOTS = 40
-STEPS = 32
+STEPS = 24
 
 
 def main() -> None:
@@ -134,14 +134,14 @@ def _candidates(
 
 
 def _step_time(policy: Policy, slots: int, repeats: int) -> float:
-    """Seconds a step in which so many slots decode, short prompts behind them: the median."""
+    """Seconds a step in which so many slots decode behind a short prompt: the median."""
     assert policy.tokenizer is not None
-    prompts = texts.distinct_prompts(policy.tokenizer, slots, 32)
-    shape = policy.plan_stage(prompts, STEPS)
+    prompts = texts.distinct_prompts(policy.tokenizer, 1, 32)
+    shape = policy.plan_stage(prompts, STEPS, slots)
 
     def decode(tokens: int) -> float:
         start = time.perf_counter()
-        policy.generate(prompts, max_new_tokens=tokens, temperature=1.5, slots=slots, shape=shape)
+        policy.generate(prompts, k=slots, max_new_tokens=tokens, temperature=1.5, slots=slots, shape=shape)
         return time.perf_counter() - start
 
     decode(STEPS)
