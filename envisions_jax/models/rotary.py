@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, Int
 
 from envisions_jax.models.config import LlamaConfig, RopeScaling
 
+MOST_TABLED = 16_384  # positions; each program holds the table, 8 MiB of so many with heads of 128 channels
+
 
 def frequencies(config: LlamaConfig) -> np.ndarray:
     """Radians per position of each pair of channels, float32 ``[head_dim / 2]``."""
@@ -35,9 +37,19 @@ def _llama3(plain: np.ndarray, scaling: RopeScaling) -> np.ndarray:
 def angles(
     config: LlamaConfig, positions: Int[Array, "b t"]
 ) -> tuple[Float[Array, "b t 1 c2"], Float[Array, "b t 1 c2"]]:
-    """Cosines and sines for `rotate`, in float32: bfloat16 cannot tell neighbouring positions apart."""
-    turns = positions[:, :, None, None].astype(jnp.float32) * frequencies(config)
-    return jnp.cos(turns), jnp.sin(turns)
+    """Cosines and sines for `rotate`, in float32: bfloat16 cannot tell neighbouring positions apart.
+
+    Looked up: XLA:CPU would compute them anew for every head of every layer, in the loop that uses them.
+    """
+    length = config.max_position_embeddings
+    if length > MOST_TABLED:
+        turns = positions[:, :, None, None].astype(jnp.float32) * frequencies(config)
+        return jnp.cos(turns), jnp.sin(turns)
+    turns = np.arange(length, dtype=np.float32)[:, None] * frequencies(config)
+    cos, sin = (
+        jnp.take(jnp.asarray(table(turns)), positions, axis=0, mode="clip") for table in (np.cos, np.sin)
+    )
+    return cos[:, :, None], sin[:, :, None]
 
 
 @jax.jit  # traced once and not once a layer, see `models.attention`
