@@ -125,12 +125,13 @@ def test_room_is_made_for_what_the_context_leaves_only(tiny_policy: Policy) -> N
 
 
 def test_a_stranger_to_the_stage_is_refused(tiny_policy: Policy) -> None:
-    shape = tiny_policy.plan_stage([[1, 2, 3], [1, 2, 4]], 8)
-    for stranger in ([5, 2, 3], [1, 2], [1, 2, *range(3, 103)]):
+    begin_alike = list(range(10, 20))
+    shape = tiny_policy.plan_stage([[*begin_alike, 3], [*begin_alike, 4]], 8)
+    for stranger in ([5, *begin_alike[1:], 3], begin_alike, [*begin_alike, *range(3, 103)]):
         with pytest.raises(ValueError, match=r"shape: got one that prompts\[1\] does not fit"):
-            tiny_policy.generate([[1, 2, 3], stranger], shape=shape)
+            tiny_policy.generate([[*begin_alike, 3], stranger], shape=shape)
         with pytest.raises(ValueError, match="shape"):
-            tiny_policy.beam_search([[1, 2, 3], stranger], shape=shape)
+            tiny_policy.beam_search([[*begin_alike, 3], stranger], shape=shape)
 
 
 def test_an_unknown_type_is_named(tmp_path: Path) -> None:

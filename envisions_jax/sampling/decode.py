@@ -21,7 +21,7 @@ from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
-from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, shared_prefix
+from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
 
 
 @struct.dataclass
@@ -134,7 +134,7 @@ class _DecodeAttention:
         rows = jnp.arange(len(q))
         keys, values = keys.at[rows, ..., self.last].set(k[:, 0]), values.at[rows, :, self.last].set(v[:, 0])
         self.cache.append((keys, values))
-        seen = [shared_prefix(self.prefix[layer], self.prefix_length), Seen(keys, values, self.own_mask)]
+        seen = [*seen_of_prefix(self.prefix[layer], self.prefix_length), Seen(keys, values, self.own_mask)]
         if self.root_mask.shape[-1]:
             seen.append(Seen(*self.roots[layer], self.root_mask, self.readers))
         return attend(q, seen)

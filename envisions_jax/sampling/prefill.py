@@ -72,13 +72,15 @@ class PromptAttention:
         /,
     ) -> Float[Array, "b t h c"]:
         self.cache.append((k, v))
-        before = () if self.prefix is None else (shared_prefix(self.prefix[layer], self.prefix_length),)
+        before = () if self.prefix is None else seen_of_prefix(self.prefix[layer], self.prefix_length)
         return causal_attention(q, k, v, mask=self.mask, before=before)
 
 
-def shared_prefix(cache: LayerCache, length: Int[Array, ""]) -> Seen:
+def seen_of_prefix(cache: LayerCache, length: Int[Array, ""]) -> list[Seen]:
+    """The place that all tokens of a stage see, unless there is none."""
     keys, values = cache
-    return Seen(keys, values, (jnp.arange(keys.shape[-1]) < length)[None, None])
+    room = keys.shape[-1]
+    return [Seen(keys, values, (jnp.arange(room) < length)[None, None])] if room else []
 
 
 @functools.partial(jax.jit, static_argnums=0)

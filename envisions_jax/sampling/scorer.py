@@ -21,8 +21,8 @@ from envisions_jax.models.attention import branch_mask
 from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import PromptAttention
-from envisions_jax.sampling.shapes import best_row_length
-from envisions_jax.sampling.trees import Tree, TreeBatch, common_prefix, pack_trees
+from envisions_jax.sampling.shapes import best_row_length, shared_prefix
+from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees
 
 if TYPE_CHECKING:
     from envisions_jax.policy import Policy
@@ -45,7 +45,7 @@ class Scorer:
         """Per-token log-probabilities (float32) of every completion under its prompt."""
         if not prompts:
             return []
-        prefix = common_prefix(prompts)
+        prefix = shared_prefix(prompts)
         own = [prompt[len(prefix) :] for prompt in prompts]
         found: list[dict[tuple[int, ...], np.ndarray]] = [{} for _ in prompts]
         asked = [
@@ -54,9 +54,7 @@ class Scorer:
         trees = [tree for _, tree in asked]
         row_length = best_row_length(lambda _: trees, max((tree.size for tree in trees), default=0))
         for batch in pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length)):
-            for branch, log_probs in zip(
-                batch.branches, self._score_batch(batch, tuple(prefix)), strict=True
-            ):
+            for branch, log_probs in zip(batch.branches, self._score_batch(batch, prefix), strict=True):
                 number, tree = asked[branch.tree]
                 found[number][tuple(tree.branches[branch.number])] = log_probs
         return [

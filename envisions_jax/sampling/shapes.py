@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from envisions_jax.sampling.trees import Tree, common_prefix, grow_trees, pack_rows
+from envisions_jax.sampling.trees import WORTH_SHARING, Tree, common_prefix, grow_trees, pack_rows
 
 # Each rung that a run meets costs a compilation: few for the prefix, which a stage computes once.
 PREFIX_LADDER = (256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -78,12 +78,18 @@ class StageShape:
 
 
 def prefix_room(prefix: Sequence[int]) -> int:
-    return rung(len(prefix), PREFIX_LADDER)
+    return rung(len(prefix), PREFIX_LADDER) if prefix else 0
+
+
+def shared_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """What all prompts begin with, if it is worth a place of its own, which every token attends to."""
+    prefix = common_prefix(prompts)
+    return tuple(prefix) if len(prefix) >= WORTH_SHARING else ()
 
 
 def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int, k: int = 1) -> StageShape:
     """The shape of a stage that samples `k` candidates from each of `prompts`, none of which is empty."""
-    prefix = common_prefix(prompts)
+    prefix = shared_prefix(prompts)
     own = [prompt[len(prefix) :] for prompt in prompts]
     longest = max(map(len, own))
     # Neighbours may share a tree, equal prompts are computed once, and some hundred stand for all.
@@ -91,7 +97,7 @@ def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int, k: int = 1) -> S
     row_length = best_row_length(lambda length: grow_trees(some, most=length), longest)
     rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(map(len, some)) // row_length))
     root, rest, seats = _division(grow_trees(some, most=row_length), longest, k)
-    return StageShape(tuple(prefix), root, rest, rung(max_new_tokens), seats, row_length, rows)
+    return StageShape(prefix, root, rest, rung(max_new_tokens), seats, row_length, rows)
 
 
 def _division(trees: Sequence[Tree], longest: int, k: int) -> tuple[int, int, int]:

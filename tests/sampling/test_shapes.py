@@ -26,8 +26,9 @@ def test_common_prefix_is_the_longest_that_leaves_each_prompt_a_token(prompts: l
 
 
 def test_a_stage_has_room_for_its_longest_prompt() -> None:
-    shape = plan([[1, 2, 3], [1, 2, *range(40)]], max_new_tokens=50)
-    assert shape.prefix == (1, 2)
+    begin_alike = list(range(100, 110))
+    shape = plan([[*begin_alike, 3], [*begin_alike, *range(40)]], max_new_tokens=50)
+    assert shape.prefix == tuple(begin_alike)
     assert (shape.prefix_length, shape.prompt_length, shape.new_length) == (256, 48, 64)
     assert (shape.row_length, shape.prefill_rows) == (256, 1)
 
@@ -41,6 +42,11 @@ def test_stages_of_about_one_size_have_one_shape() -> None:
         for shape in (plan(prompts, 32) for prompts in stages)
     }
     assert len(shapes) == 1
+
+
+def test_a_beginning_of_few_tokens_is_no_prefix() -> None:
+    shape = plan([[1, 2, 3], [1, 2, *range(40)]], max_new_tokens=50)
+    assert (shape.prefix, shape.prefix_length, shape.prompt_length) == ((), 0, 48)
 
 
 def divided(prompts: list[list[int]], k: int = 1) -> tuple[int, int, int]:
