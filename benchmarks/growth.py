@@ -23,12 +23,8 @@ from rich.table import Table
 
 from envisions_jax.metrics import read_metrics
 
-STAGES = (
-    "generate",
-    "execute",
-    "score",
-    "train",
-)  # evaluation is of as many test tasks whatever is trained on
+# Not evaluation: it is of as many test tasks whatever is trained on.
+STAGES = ("generate", "execute", "score", "train")
 _LAST_LINE = re.compile(r"(\d+) programs compiled, peak memory ([\d.]+) GiB")
 
 

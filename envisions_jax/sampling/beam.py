@@ -240,7 +240,7 @@ class _BeamAttention:
         own_values = values.reshape(p, b, g, room, c).swapaxes(1, 2).reshape(p, g, b * room, c)
         own = jnp.eye(b, dtype=jnp.bool_)[:, :, None] & (jnp.arange(room) < self.beams.step)
         places = [
-            *seen_of_prefix(self.prefix[layer], self.prefix_length),
+            *seen_of_prefix(self.prefix, layer, self.prefix_length),
             Seen(*self.prompt_cache[layer], self.prompt_mask),
             Seen(own_keys, own_values, own.reshape(1, b, b * room)),
         ]

@@ -134,7 +134,7 @@ class _DecodeAttention:
         rows = jnp.arange(len(q))
         keys, values = keys.at[rows, ..., self.last].set(k[:, 0]), values.at[rows, :, self.last].set(v[:, 0])
         self.cache.append((keys, values))
-        seen = [*seen_of_prefix(self.prefix[layer], self.prefix_length), Seen(keys, values, self.own_mask)]
+        seen = [*seen_of_prefix(self.prefix, layer, self.prefix_length), Seen(keys, values, self.own_mask)]
         if self.root_mask.shape[-1]:
             seen.append(Seen(*self.roots[layer], self.root_mask, self.readers))
         return attend(q, seen)

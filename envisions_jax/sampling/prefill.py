@@ -55,9 +55,7 @@ class Laid(NamedTuple):
 class PromptAttention:
     """Attention of prompts behind a shared prefix; keeps every layer's keys and values."""
 
-    def __init__(
-        self, prefix: Cache | None, prefix_length: Int[Array, ""], mask: Bool[Array, "b t t"]
-    ) -> None:
+    def __init__(self, prefix: Cache, prefix_length: Int[Array, ""], mask: Bool[Array, "b t t"]) -> None:
         self.prefix = prefix
         self.prefix_length = prefix_length
         self.mask = mask
@@ -72,15 +70,16 @@ class PromptAttention:
         /,
     ) -> Float[Array, "b t h c"]:
         self.cache.append((k, v))
-        before = () if self.prefix is None else seen_of_prefix(self.prefix[layer], self.prefix_length)
+        before = seen_of_prefix(self.prefix, layer, self.prefix_length)
         return causal_attention(q, k, v, mask=self.mask, before=before)
 
 
-def seen_of_prefix(cache: LayerCache, length: Int[Array, ""]) -> list[Seen]:
-    """The place that all tokens of a stage see, unless there is none."""
-    keys, values = cache
-    room = keys.shape[-1]
-    return [Seen(keys, values, (jnp.arange(room) < length)[None, None])] if room else []
+def seen_of_prefix(prefix: Cache, layer: int, length: Int[Array, ""]) -> list[Seen]:
+    """The place that all tokens of a stage see; none where nothing is a prefix, and its cache is empty."""
+    if not prefix:
+        return []
+    keys, values = prefix[layer]
+    return [Seen(keys, values, (jnp.arange(keys.shape[-1]) < length)[None, None])]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -88,7 +87,7 @@ def prefill_prefix(graphdef: nnx.GraphDef[Llama], params: nnx.State, tokens: Int
     """The cache, without rows, of a stage's shared prefix, given with its padding behind."""
     model = nnx.merge(graphdef, params)
     positions = jnp.arange(tokens.shape[1])[None]
-    attention = PromptAttention(None, jnp.int32(0), causal_mask(tokens.shape[1]))
+    attention = PromptAttention((), jnp.int32(0), causal_mask(tokens.shape[1]))
     model(tokens, positions, attention)
     return tuple((keys[0], values[0]) for keys, values in itertools.starmap(readable, attention.cache))
 

@@ -172,6 +172,8 @@ class Refill:
         if entering:
             self.prefilled = entering[0][1].group.prefilled
         assert self.prefilled is not None  # whoever decodes has entered
+        # Copies: the device may read the host's arrays in place, even when the next candidates sit down.
+        seating = (self.rows.copy(), self.seats.copy(), self.root_lengths.copy())
         self.roots, self.slots = device.decode(
             *self.inputs,
             self.roots,
@@ -179,7 +181,7 @@ class Refill:
             self.rule,
             self._arrivals(entering, identities),
             self.prefilled,
-            device.Seating(*jax.device_put((self.rows.copy(), self.seats.copy(), self.root_lengths.copy()))),
+            device.Seating(*jax.device_put(seating)),
             jax.device_put(np.int32(enough)),
         )
 

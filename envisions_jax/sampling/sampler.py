@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import jax
-import numpy as np
 
 from envisions_jax.budget import default_slots
 from envisions_jax.sampling import prefill
@@ -70,15 +69,9 @@ class Sampler:
         return [[found[prompt, k] for k in range(decoding.k)] for prompt in range(len(prompts))]
 
     def prefix_cache(self, prefix: tuple[int, ...]) -> Cache:
-        """Keys and values of a stage's shared prefix; the last two stages' are kept."""
+        """Keys and values of a stage's shared prefix, none of an empty one; the last two stages' are kept."""
         if not prefix:
-            config, dtype = self._policy.config, self._policy.dtype
-            keys, values = (
-                (config.num_kv_heads, *rest) for rest in ((config.head_dim, 0), (0, config.head_dim))
-            )
-            return tuple(
-                jax.device_put([(np.zeros(keys, dtype), np.zeros(values, dtype))] * config.num_layers)
-            )
+            return ()
         if prefix not in self._prefixes:
             tokens = prefill.pad_tokens([list(prefix)], (1, prefix_room(prefix)))
             policy = self._policy

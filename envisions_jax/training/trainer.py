@@ -164,7 +164,7 @@ class Trainer:
                     on_step(stats)
                 if checkpoints is not None and self._is_time_to_save(step + 1, len(plan)):
                     checkpoints.save(step + 1, state, {"identity": identity, "history": _to_json(history)})
-        params = jax.tree.map(_as_before, state.params, params0)
+        params = jax.tree.map(lambda new, old: new.astype(old.dtype), state.params, params0)
         seconds = time.perf_counter() - begin
         return params, TrainStats(
             tuple(history), len(kept), shortened, dropped, self.compiled, resumed_from, seconds
@@ -216,10 +216,6 @@ def _resume(
         )
     logger.info("training resumed at step %d from %s", restored.step, checkpoints.directory)
     return restored.tree, [StepStats(**record) for record in restored.metadata["history"]]
-
-
-def _as_before(new: jax.Array, old: jax.Array) -> jax.Array:
-    return new if new.dtype == old.dtype else new.astype(old.dtype)
 
 
 def _to_json(history: Sequence[StepStats]) -> list[dict[str, Any]]:
