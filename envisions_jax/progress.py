@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psutil
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
@@ -30,6 +31,7 @@ class Reporter:
     def __init__(self, bars: bool = True, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, width=None if sys.stdout.isatty() else 160)
         self._show = bars
+        self._has_candidates = False
 
     def line(self, text: str) -> None:
         """Say `text`."""
@@ -40,15 +42,28 @@ class Reporter:
         self._console.print(table)
 
     @contextmanager
-    def stage(self, name: str, total: int, done: int = 0) -> Iterator[Advance]:
-        """A stage of `total` steps, `done` of them before this start; call what is yielded to advance."""
+    def stage(self, name: str, total: int, done: int = 0, *, samples: bool = False) -> Iterator[Advance]:
+        """A stage of `total` steps, `done` of them before this start; call what is yielded to advance.
+
+        Where steps are candidates (`samples`) it is told when the first one of this process was there.
+        """
         if not self._show:
             yield lambda _: None
         elif self._console.is_terminal:
             with self._bar(name, total, done) as advance:
-                yield advance
+                yield self._telling_the_first(name, advance) if samples else advance
         else:
-            yield _Lines(self, name, total, done).advance
+            advance = _Lines(self, name, total, done).advance
+            yield self._telling_the_first(name, advance) if samples else advance
+
+    def _telling_the_first(self, name: str, advance: Advance) -> Advance:
+        def told(steps: int) -> None:
+            if steps and not self._has_candidates:
+                self._has_candidates = True
+                self.line(f"  {name}: the first candidate, {duration(process_age())} after the start")
+            advance(steps)
+
+        return told
 
     @contextmanager
     def _bar(self, name: str, total: int, done: int) -> Iterator[Advance]:
@@ -91,6 +106,11 @@ class _Lines:
             left = (now - since) / (self._done - before) * (self._total - self._done)
             text += f", {duration(left)} left"
         self._reporter.line(text)
+
+
+def process_age() -> float:
+    """Seconds since this process was started, with the interpreter and all imports."""
+    return max(0.0, time.time() - psutil.Process().create_time())
 
 
 def duration(seconds: float) -> str:

@@ -135,7 +135,10 @@ def _sample_stage(
     def charge(seconds: float) -> None:
         run.clock.add(iteration, "execute", seconds)
 
-    with run.reporter.stage(name, total, done) as advance, Executing(run.environment, charge) as executing:
+    with (
+        run.reporter.stage(name, total, done, samples=True) as advance,
+        Executing(run.environment, charge) as executing,
+    ):
         sampling = Sampling(run, iteration, stage, policy, prompts, shape, slots, advance)
         for number, shard in enumerate(shards):
             if number not in finished:

@@ -75,9 +75,8 @@ def evaluate(run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_
     ).planned(policy, [test.task for test in tests])
     who = _NAMES.get(iteration, str(iteration + 1))
     name = f"evaluate {who} {kind.replace('_', '-')}"
-    with run.reporter.stage(
-        name, exam.interaction.turns * len(tests), exam.interaction.turns * done
-    ) as advance:
+    turns = exam.interaction.turns
+    with run.reporter.stage(name, turns * len(tests), turns * done, samples=True) as advance:
         for number, shard in enumerate(shards):
             if number in finished:
                 continue
