@@ -21,6 +21,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from envisions_jax.arguments import check, check_count, checked_text, is_number, is_whole
 from envisions_jax.models import loading, saving, weights
 from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
@@ -134,7 +135,7 @@ class Policy:
         tokens = jnp.asarray(tokens)
         is_matrix = tokens.ndim == 2 and tokens.size > 0 and jnp.issubdtype(tokens.dtype, jnp.integer)
         shape = f"{tokens.dtype.name}{list(tokens.shape)}"
-        _check(is_matrix, "tokens", shape, "give whole numbers in rows: [texts, tokens]")
+        check(is_matrix, "tokens", shape, "give whole numbers in rows: [texts, tokens]")
         self._checked([int(tokens.min()), int(tokens.max())])
         self._check_length("tokens", tokens.shape[1])
         return _logits(self.graphdef, self.params, tokens)
@@ -185,19 +186,19 @@ class Policy:
         """
         from envisions_jax.sampling.sampler import Decoding
 
-        _check_count("k", k, "ask for at least one candidate for each prompt")
+        check_count("k", k, "ask for at least one candidate for each prompt")
         for name, number in (("temperature", temperature), ("top_p", top_p)):
-            _check(_is_number(number), name, number, "give a number")
-        _check(_is_whole(seed), "seed", seed, "give a whole number")
-        _check(0 <= temperature < np.inf, "temperature", temperature, "give 0 (greedy) or more")
-        _check(0 < top_p <= 1, "top_p", top_p, "give a number in (0, 1]; 1 is the whole vocabulary")
+            check(is_number(number), name, number, "give a number")
+        check(is_whole(seed), "seed", seed, "give a whole number")
+        check(0 <= temperature < np.inf, "temperature", temperature, "give 0 (greedy) or more")
+        check(0 < top_p <= 1, "top_p", top_p, "give a number in (0, 1]; 1 is the whole vocabulary")
         self._check_decoding(max_new_tokens, stop)
         if slots is not None:
-            _check_count("slots", slots, "decode at least one candidate at a time")
+            check_count("slots", slots, "decode at least one candidate at a time")
         tokens = self._prompt_tokens(prompts, room=1)
         max_new_tokens = self._within_context(max_new_tokens, tokens)
         if ids is not None:
-            _check(
+            check(
                 len(ids) == len(prompts),
                 "ids",
                 f"{len(ids)} of them",
@@ -212,21 +213,27 @@ class Policy:
             tokens, names, decoding, shape=shape, slots=slots, progress=progress, finished=finished
         )
 
-    def plan_stage(self, prompts: Sequence[Text], max_new_tokens: int, k: int = 1) -> StageShape:
+    def plan_stage(
+        self, prompts: Sequence[Text], max_new_tokens: int, k: int = 1, kept: StageShape | None = None
+    ) -> StageShape:
         """How a stage is computed that samples `k` candidates from each of `prompts`, in however many calls.
 
         Calls given it (`shape=`) compile nothing anew and compute the shared prefix once; a shard that
         is sampled again alone gives the same bits as before.
+
+        Args:
+          kept: what was planned for an earlier stage of the kind; taken again, and nothing compiled, where
+            these prompts fit into it and lose little by it.
 
         Raises:
           ValueError: an argument that cannot be meant; it names the argument and its value.
         """
         from envisions_jax.sampling.shapes import plan
 
-        _check_count("k", k, "plan for at least one candidate for each prompt")
+        check_count("k", k, "plan for at least one candidate for each prompt")
         self._check_decoding(max_new_tokens, ())
         tokens = self._prompt_tokens(prompts, room=1)
-        return plan(tokens, self._within_context(max_new_tokens, tokens), k)
+        return plan(tokens, self._within_context(max_new_tokens, tokens), k, kept)
 
     def beam_search(
         self,
@@ -249,10 +256,10 @@ class Policy:
         """
         from envisions_jax.sampling.beam import beam_search
 
-        _check_count("beams", beams, "search with at least one beam")
-        _check(beams <= MOST_BEAMS, "beams", beams, f"at most {MOST_BEAMS}: each holds keys and values")
+        check_count("beams", beams, "search with at least one beam")
+        check(beams <= MOST_BEAMS, "beams", beams, f"at most {MOST_BEAMS}: each holds keys and values")
         if slots is not None:
-            _check_count("slots", slots, "decode at least one beam at a time")
+            check_count("slots", slots, "decode at least one beam at a time")
         self._check_decoding(max_new_tokens, stop)
         tokens = self._prompt_tokens(prompts, room=1)
         _check_shape(shape, tokens)
@@ -268,13 +275,19 @@ class Policy:
         )
 
     def score(
-        self, prompts: Sequence[Text], completions: Sequence[Sequence[Text]], *, eos: bool = False
+        self,
+        prompts: Sequence[Text],
+        completions: Sequence[Sequence[Text]],
+        *,
+        eos: bool = False,
+        row_length: int = 0,
     ) -> list[list[np.ndarray]]:
         """log π of every token of every completion under its prompt (temperature 1, full vocabulary).
 
         Args:
           completions: for each prompt a list of texts or tokens. Tokens are scored as they are.
           eos: append end-of-sequence to those given as text.
+          row_length: `plan_scoring` of the stage that this call is a shard of; by default it is all of it.
 
         Returns:
           For each prompt, for each completion, float32 ``[its tokens]``.
@@ -284,15 +297,43 @@ class Policy:
         """
         from envisions_jax.sampling.scorer import Scorer
 
+        tokens, continued = self._continued(prompts, completions, eos)
+        return Scorer(self, self._sampler).score(tokens, continued, row_length)
+
+    def plan_scoring(
+        self,
+        prompts: Sequence[Text],
+        completions: Sequence[Sequence[Text]],
+        max_new_tokens: int,
+        kept: int = 0,
+    ) -> int:
+        """How long the rows are in which `score` computes completions like these, in however many calls.
+
+        Args:
+          completions: about as long as those that will be scored, which may have up to `max_new_tokens`.
+          kept: as in `plan_stage`.
+
+        Raises:
+          ValueError: an argument that cannot be meant; it names the argument and its value.
+        """
+        from envisions_jax.sampling.scorer import plan_rows
+
+        check_count("max_new_tokens", max_new_tokens, "plan for at least one token")
+        return plan_rows(*self._continued(prompts, completions, eos=False), max_new_tokens, kept)
+
+    def _continued(
+        self, prompts: Sequence[Text], completions: Sequence[Sequence[Text]], eos: bool
+    ) -> tuple[list[list[int]], list[list[list[int]]]]:
+        """Prompts and their completions as tokens. Raises ValueError."""
         lengths = f"{len(completions)} lists"
-        _check(
+        check(
             len(completions) == len(prompts),
             "completions",
             lengths,
             f"give one for each of {len(prompts)} prompts",
         )
         for number, group in enumerate(completions):
-            _check(
+            check(
                 not isinstance(group, str),
                 f"completions[{number}]",
                 repr(group),
@@ -303,7 +344,7 @@ class Policy:
         for prompt, group in zip(tokens, continued, strict=True):
             longest = max(map(len, group), default=0)
             self._check_length("prompt and completion", len(prompt) + longest)
-        return Scorer(self, self._sampler).score(tokens, continued)
+        return tokens, continued
 
     @functools.cached_property
     def _sampler(self) -> Sampler:
@@ -312,38 +353,38 @@ class Policy:
         return Sampler(self)
 
     def _prompt_tokens(self, prompts: Sequence[Text], room: int) -> list[list[int]]:
-        _check(not isinstance(prompts, str), "prompts", prompts, "give a list of prompts, even of one")
-        _check(
+        check(not isinstance(prompts, str), "prompts", prompts, "give a list of prompts, even of one")
+        check(
             isinstance(prompts, Sequence), "prompts", prompts, "give a list of texts, or of lists of tokens"
         )
         tokens = [
             self._encoded(prompt) if isinstance(prompt, str) else self._checked(prompt) for prompt in prompts
         ]
         for number, prompt in enumerate(tokens):
-            _check(len(prompt) > 0, f"prompts[{number}]", "an empty prompt", "give at least one token")
+            check(len(prompt) > 0, f"prompts[{number}]", "an empty prompt", "give at least one token")
             self._check_length(f"prompts[{number}]", len(prompt) + room)
         return tokens
 
     def _encoded(self, prompt: str) -> list[int]:
-        return self._need_tokenizer().encode(_checked_text(prompt))
+        return self._need_tokenizer().encode(checked_text(prompt))
 
     def _completion_tokens(self, completion: Text, eos: bool) -> list[int]:
         if not isinstance(completion, str):
             return self._checked(completion)
-        tokens = self._need_tokenizer().encode_completion(_checked_text(completion))
+        tokens = self._need_tokenizer().encode_completion(checked_text(completion))
         if not eos:
             return tokens
-        _check(
+        check(
             len(self.eos_ids) > 0, "eos", eos, "the model names no end-of-sequence token; give tokens instead"
         )
         return [*tokens, self.eos_ids[0]]
 
     def _checked(self, tokens: Sequence[int]) -> list[int]:
-        are_ids = isinstance(tokens, (Sequence, np.ndarray, jax.Array)) and all(map(_is_whole, tokens))
-        _check(are_ids, "tokens", tokens, "give a text, or a list of whole numbers")
+        are_ids = isinstance(tokens, (Sequence, np.ndarray, jax.Array)) and all(map(is_whole, tokens))
+        check(are_ids, "tokens", tokens, "give a text, or a list of whole numbers")
         tokens = [int(token) for token in tokens]
         for token in tokens:
-            _check(
+            check(
                 0 <= token < self.config.vocab_size,
                 "token",
                 token,
@@ -359,9 +400,9 @@ class Policy:
         return self.tokenizer
 
     def _check_decoding(self, max_new_tokens: int, stop: Sequence[str]) -> None:
-        _check_count("max_new_tokens", max_new_tokens, "ask for at least one token")
-        _check(not isinstance(stop, str), "stop", repr(stop), "give a list of texts, even of one")
-        _check(all(stop), "stop", list(stop), "an empty text would stop everything; leave it out")
+        check_count("max_new_tokens", max_new_tokens, "ask for at least one token")
+        check(not isinstance(stop, str), "stop", repr(stop), "give a list of texts, even of one")
+        check(all(stop), "stop", list(stop), "an empty text would stop everything; leave it out")
         if stop:
             self._need_tokenizer()
 
@@ -372,7 +413,7 @@ class Policy:
 
     def _check_length(self, what: str, length: int) -> None:
         context = self.config.max_position_embeddings
-        _check(
+        check(
             length <= context,
             what,
             f"{length} tokens",
@@ -389,47 +430,12 @@ def _logits(
     return model.logits(model(tokens, positions, CausalAttention(causal_mask(tokens.shape[1]))))
 
 
-def _check(holds: bool, key: str, value: object, advice: str) -> None:
-    if not holds:
-        raise ValueError(
-            f"{key}: got {value!r}; {advice}"
-            if not isinstance(value, str)
-            else f"{key}: got {value}; {advice}"
-        )
-
-
-def _checked_text(text: str) -> str:
-    """The text, which must be one that can be written down. Raises ValueError."""
-    lone = next((sign for sign in text if "\ud800" <= sign <= "\udfff"), None)
-    _check(
-        lone is None, "text", repr(lone), "half a surrogate pair is no text: decode it with errors='replace'"
-    )
-    return text
-
-
-def _is_whole(value: object) -> bool:
-    if type(value) is int:  # nearly always
-        return True
-    if isinstance(value, (np.ndarray, jax.Array)):  # as an array of tokens holds, without a dimension
-        return bool(jnp.issubdtype(value.dtype, jnp.integer))
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _check_count(key: str, value: object, advice: str) -> None:
-    """Raise ValueError unless it is a whole number from 1."""
-    _check(_is_whole(value) and value >= 1, key, value, f"{advice}, a whole number")  # type: ignore[operator]
-
-
 def _check_shape(shape: StageShape | None, prompts: Sequence[Sequence[int]]) -> None:
     """Prompts that are no part of the planned stage would be sampled behind another prefix."""
     for number, prompt in enumerate(prompts if shape is not None else ()):
         assert shape is not None
         own = len(prompt) - len(shape.prefix)
-        _check(
+        check(
             tuple(prompt[: len(shape.prefix)]) == shape.prefix and 1 <= own <= shape.prompt_length,
             "shape",
             f"one that prompts[{number}] does not fit",
@@ -450,7 +456,7 @@ def _compute_dtype(name: str) -> jnp.dtype:
 
 def _named_dtype(key: str, name: str) -> jnp.dtype:
     choices = "'float32' or 'bfloat16'" + (", or 'auto'" if key == "dtype" else "")
-    _check(name in ("float32", "bfloat16"), key, repr(name), f"give {choices}")
+    check(name in ("float32", "bfloat16"), key, repr(name), f"give {choices}")
     return jnp.dtype(name)
 
 

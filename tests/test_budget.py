@@ -20,8 +20,7 @@ PROMPTS = [[1, 2, 3, *[n] * 100] for n in range(4, 12)]
 
 def test_caches_are_as_large_as_reckoned(tiny_policy: Policy) -> None:
     config, shape, slots = tiny_policy.config, plan(PROMPTS, 16, 5), 16
-    lengths = (shape.root_length, shape.rest_length, shape.new_length)
-    roots, empty = decode.nobody(config, tiny_policy.dtype, slots, shape.roots(slots), *lengths)
+    roots, empty = decode.nobody(config, tiny_policy.dtype, slots, shape)
     prefix = decode.empty_cache(config, 1, shape.prefix_length, tiny_policy.dtype)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves((roots, empty.cache, prefix)))
     assert budget.cache_bytes(config, shape, slots, tiny_policy.dtype.itemsize) == held

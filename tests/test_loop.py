@@ -1,5 +1,6 @@
 """The loop on the tiny experiment: each step of the method leaves in the store what the paper says."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from envisions_jax.metrics import read_metrics, without_time
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
+from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.candidates import self_reward
 from envisions_jax.stages.run import fold, tokenizer_of
 from envisions_jax.store import TrajectoryStore
@@ -50,9 +52,27 @@ def config(experiment: Path) -> Config:
 
 
 @pytest.fixture(scope="module")
-def workdir(config: Config, tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
+def planned() -> list[tuple[StageShape | None, StageShape]]:
+    """Of each stage that the whole run planned, what was kept from an earlier one, and its shape."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def workdir(
+    config: Config,
+    planned: list[tuple[StageShape | None, StageShape]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> WorkDir:
     """A whole run."""
-    return run(config, tmp_path_factory.mktemp("run"))
+    plan_stage = Policy.plan_stage
+
+    def remember(policy: Policy, prompts: list[str], most: int, k: int = 1, kept: StageShape | None = None):
+        planned.append((kept, plan_stage(policy, prompts, most, k, kept)))
+        return planned[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Policy, "plan_stage", remember)
+        return run(config, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +91,19 @@ def policy_of(base: Policy, workdir: WorkDir, iteration: int) -> Policy:
     if iteration == 0:
         return base
     return base.with_params(restore_params(workdir.policy(iteration - 1), base.params)[0])
+
+
+def test_an_iteration_computes_in_the_shapes_of_the_one_before(
+    planned: list[tuple[StageShape | None, StageShape]], workdir: WorkDir, store: TrajectoryStore
+) -> None:
+    """Explorations of iterations 2 and 3 have the same prompts; their refinements have others, that fit."""
+    again = [(kept, shape) for kept, shape in planned if kept is not None]
+    assert len(again) == 2
+    for kept, shape in again:
+        assert dataclasses.replace(kept, prefix=shape.prefix) == shape
+        assert any(dataclasses.replace(kept, prefix=before.prefix) == before for _, before in planned)
+    assert StageShape((), **store.settled("refine, 0 shots")) == again[-1][0]
+    assert store.settled("score rows") >= 12
 
 
 # ---- Steps 1 to 4 ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The `:tiny` variants of mathematics and logic go through the whole loop, on the real default model."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ BEFORE = {
     "quickstart": ("base", ("base, few-shot",)),
     "logic": ("cold_start", ("cold start on 24 demonstrations", "Unknown")),
 }
+MOST_PROGRAMS = 12  # whatever the number of tasks and iterations
 
 
 @pytest.mark.slow
@@ -35,8 +37,10 @@ def test_tiny_variant(name: str, tmp_path: Path, shared_data: Path) -> None:
     done = subprocess.run([*command, f"--workdir={workdir}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     first, told = BEFORE.get(name, (None, ()))
-    for word in (*told, f"iteration {iterations}/{iterations}: solved", "programs compiled, peak memory"):
+    for word in (*told, f"iteration {iterations}/{iterations}: solved", "the first candidate, "):
         assert word in done.stdout
+    last = re.search(r"^(\d+) programs compiled, peak memory", done.stdout, re.MULTILINE)
+    assert last and int(last[1]) <= MOST_PROGRAMS
     assert not done.stderr, "libraries are to be quiet"
     records = read_metrics(workdir / "metrics.jsonl")
     assert {"train", "iteration", first} - {None} == {record["kind"] for record in records}

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from envisions_jax.models.attention import Readers, Seen, attend
@@ -22,6 +24,9 @@ from envisions_jax.models.llama import Llama
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
+from envisions_jax.sampling.shapes import StageShape
+
+Zeros = Callable[[tuple[int, ...], DTypeLike], Array]  # makes an array of this shape and type
 
 
 @struct.dataclass
@@ -72,38 +77,29 @@ class Arrivals:
     keys: UInt32[Array, "a 2"]
 
 
-def empty_cache(config: LlamaConfig, rows: int, length: int, dtype: jnp.dtype) -> Cache:
+def empty_cache(
+    config: LlamaConfig, rows: int, length: int, dtype: jnp.dtype, zeros: Zeros = jnp.zeros
+) -> Cache:
     g, c = config.num_kv_heads, config.head_dim
     keys, values = (rows, g, c, length), (rows, g, length, c)
-    return tuple((jnp.zeros(keys, dtype), jnp.zeros(values, dtype)) for _ in range(config.num_layers))
+    return tuple((zeros(keys, dtype), zeros(values, dtype)) for _ in range(config.num_layers))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5, 6))
 def nobody(
-    config: LlamaConfig,
-    dtype: jnp.dtype,
-    slots: int,
-    roots: int,
-    root_length: int,
-    rest_length: int,
-    new_length: int,
+    config: LlamaConfig, dtype: jnp.dtype, slots: int, shape: StageShape, zeros: Zeros = jnp.zeros
 ) -> tuple[Cache, Slots]:
-    """Roots and slots before the first candidate; lengths as in `StageShape`."""
-
-    def zeros(dtype: type) -> Array:
-        return jnp.zeros(slots, dtype)
-
-    return empty_cache(config, roots, root_length, dtype), Slots(
-        cache=empty_cache(config, slots, rest_length + new_length, dtype),
-        tokens=jnp.zeros((slots, new_length), jnp.int32),
-        log_probs=jnp.zeros((slots, new_length), jnp.float32),
-        count=zeros(jnp.int32),
-        limit=zeros(jnp.int32),
-        state=zeros(jnp.int32),
-        active=zeros(jnp.bool_),
-        prompt_lengths=zeros(jnp.int32),
-        rest_lengths=zeros(jnp.int32),
-        keys=jnp.zeros((slots, 2), jnp.uint32),
+    """Roots and slots before the first candidate, each array made by `zeros`."""
+    return empty_cache(config, shape.roots(slots), shape.root_length, dtype, zeros), Slots(
+        cache=empty_cache(config, slots, shape.rest_length + shape.new_length, dtype, zeros),
+        tokens=zeros((slots, shape.new_length), jnp.int32),
+        log_probs=zeros((slots, shape.new_length), jnp.float32),
+        count=zeros((slots,), jnp.int32),
+        limit=zeros((slots,), jnp.int32),
+        state=zeros((slots,), jnp.int32),
+        active=zeros((slots,), jnp.bool_),
+        prompt_lengths=zeros((slots,), jnp.int32),
+        rest_lengths=zeros((slots,), jnp.int32),
+        keys=zeros((slots, 2), jnp.uint32),
     )
 
 

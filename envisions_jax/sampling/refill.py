@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
 from envisions_jax.sampling import decode as device
 from envisions_jax.sampling import prefill
@@ -83,16 +84,18 @@ class Refill:
         self.rule = device.Rule(
             *jax.device_put((np.float32(decoding.temperature), np.float32(decoding.top_p), table.next_state))
         )
+        self.roots, self.slots = device.nobody(policy.config, policy.dtype, slots, shape, self._zeros)
         held = shape.roots(slots)
-        lengths = (shape.root_length, shape.rest_length, shape.new_length)
-        self.roots, self.slots = jax.device_put(
-            device.nobody(policy.config, policy.dtype, slots, held, *lengths), policy.beside
-        )
         self.free_roots = list(range(held))
         self.rows, self.root_lengths = np.zeros((held, shape.seats), np.int32), np.zeros(held, np.int32)
         self.seats = np.zeros(slots, np.int32)
         self.occupants: list[_Candidate | None] = [None] * slots
         self.prefilled: prefill.Prefilled | None = None  # what entered last came from
+
+    def _zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+        """The host's, since a program that makes some would be compiled for each shape."""
+        # A copy: decode writes into it.
+        return jax.device_put(np.zeros(shape, dtype), self.policy.beside, may_alias=False)
 
     def results(
         self, prompts: Sequence[Sequence[int]], identities: Sequence[str]

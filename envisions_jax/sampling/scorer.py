@@ -40,19 +40,30 @@ class Scorer:
         self._sampler = sampler
 
     def score(
-        self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[Sequence[int]]]
+        self,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Sequence[Sequence[int]]],
+        row_length: int = 0,
     ) -> list[list[np.ndarray]]:
-        """Per-token log-probabilities (float32) of every completion under its prompt."""
+        """Per-token log-probabilities (float32) of every completion under its prompt.
+
+        Args:
+          row_length: of the rows that are computed, from `plan_rows`; 0, or too short: what costs the least.
+        """
         if not prompts:
             return []
         prefix = shared_prefix(prompts)
         own = [prompt[len(prefix) :] for prompt in prompts]
         found: list[dict[tuple[int, ...], np.ndarray]] = [{} for _ in prompts]
         asked = [
-            (number, tree) for number, group in enumerate(completions) for tree in _trees(own[number], group)
+            (number, tree)
+            for number, group in enumerate(completions)
+            for tree in _trees(own[number], group, row_length or SCORED_TOKENS)
         ]
         trees = [tree for _, tree in asked]
-        row_length = best_row_length(lambda _: trees, max((tree.size for tree in trees), default=0))
+        largest = max((tree.size for tree in trees), default=0)
+        if not row_length or largest > row_length:
+            row_length = best_row_length(lambda _: trees, largest)
         for batch in pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length)):
             for branch, log_probs in zip(batch.branches, self._score_batch(batch, prefix), strict=True):
                 number, tree = asked[branch.tree]
@@ -87,12 +98,32 @@ class Scorer:
         return [flat[start:end] for start, end in itertools.pairwise(ends)]
 
 
-def _trees(prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> Iterator[Tree]:
-    """A prompt with its completions, equal ones once; in several trees where one would be too long a row."""
+def plan_rows(
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[Sequence[int]]],
+    most: int,
+    kept: int = 0,
+) -> int:
+    """The length of rows for scoring completions like these, of up to `most` tokens; `kept` as in `plan`."""
+    prefix = len(shared_prefix(prompts))
+    own = [prompt[prefix:] for prompt in prompts]
+    trees = [
+        tree
+        for prompt, group in zip(own, completions, strict=True)
+        for tree in _trees(prompt, group, SCORED_TOKENS)
+    ]
+    largest = max((tree.size for tree in trees), default=0)
+    return best_row_length(lambda _: trees, max(largest, max(map(len, own)) + most), kept)
+
+
+def _trees(prompt: Sequence[int], completions: Sequence[Sequence[int]], most: int) -> Iterator[Tree]:
+    """A prompt with its completions, equal ones once; in several trees where one would have over `most`
+    tokens.
+    """
     group: list[tuple[int, ...]] = []
     size = len(prompt)
     for completion in dict.fromkeys(map(tuple, completions)):
-        if group and size + len(completion) > SCORED_TOKENS:
+        if group and size + len(completion) > most:
             yield Tree(prompt, group)
             group, size = [], len(prompt)
         group.append(completion)

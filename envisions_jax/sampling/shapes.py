@@ -25,6 +25,9 @@ ABOUT_THE_SAME = 1.05
 PLANNED = 512  # prompts of a stage that its rows are planned from
 MOST_SEATS = 8  # candidates that read one root together
 SHARING_COSTS = 64  # tokens of a prompt that could be read in the time that one more place to attend to takes
+WORTH_COMPILING = (
+    1.5  # times as many places to attend to, or as much to compute: then a shape is left for a better
+)
 PREFILL_TOKENS = 512  # prompt tokens computed in one call: enough to keep the matrix units busy
 
 
@@ -72,6 +75,11 @@ class StageShape:
         """Room for what follows the prefix."""
         return self.root_length + self.rest_length
 
+    @property
+    def places(self) -> int:
+        """What a token costs to attend with, in places of its own candidate."""
+        return _places(self.root_length, self.rest_length, self.seats) + self.new_length
+
     def roots(self, slots: int) -> int:
         """How many are held for so many slots: half more than full ones are, since stragglers keep theirs."""
         return min(slots, -(-3 * slots // (2 * self.seats))) if self.root_length else 1
@@ -87,8 +95,14 @@ def shared_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
     return tuple(prefix) if len(prefix) >= WORTH_SHARING else ()
 
 
-def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int, k: int = 1) -> StageShape:
-    """The shape of a stage that samples `k` candidates from each of `prompts`, none of which is empty."""
+def plan(
+    prompts: Sequence[Sequence[int]], max_new_tokens: int, k: int = 1, kept: StageShape | None = None
+) -> StageShape:
+    """The shape of a stage that samples `k` candidates from each of `prompts`, none of which is empty.
+
+    `kept`, the shape of an earlier stage of the kind, is taken again where the prompts fit into it and lose
+    little by it: another one would have to be compiled. Planning anew with what was planned gives it again.
+    """
     prefix = shared_prefix(prompts)
     own = [prompt[len(prefix) :] for prompt in prompts]
     longest = max(map(len, own))
@@ -97,7 +111,16 @@ def plan(prompts: Sequence[Sequence[int]], max_new_tokens: int, k: int = 1) -> S
     row_length = best_row_length(lambda length: grow_trees(some, most=length), longest)
     rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(map(len, some)) // row_length))
     root, rest, seats = _division(grow_trees(some, most=row_length), longest, k)
-    return StageShape(prefix, root, rest, rung(max_new_tokens), seats, row_length, rows)
+    planned = StageShape(prefix, root, rest, rung(max_new_tokens), seats, row_length, rows)
+    if kept is not None and _serves(kept, planned, longest, k):
+        return dataclasses.replace(kept, prefix=prefix)
+    return planned
+
+
+def _serves(kept: StageShape, planned: StageShape, longest: int, k: int) -> bool:
+    is_alike = kept.new_length == planned.new_length and (k == 1 or kept.seats == planned.seats)
+    fits = longest <= min(kept.prompt_length, kept.row_length)
+    return is_alike and fits and kept.places <= WORTH_COMPILING * planned.places
 
 
 def _division(trees: Sequence[Tree], longest: int, k: int) -> tuple[int, int, int]:
@@ -116,17 +139,21 @@ def _division(trees: Sequence[Tree], longest: int, k: int) -> tuple[int, int, in
         rest = rung(max(longest - root, *rests))
         sizes = [len(tree.branches) for tree in trees]
         are_taken = seats * sum(-(-size // seats) for size in sizes) <= 2 * sum(sizes)
-        if are_taken and rest + 2 * root // seats + SHARING_COSTS < rung(longest):
+        if are_taken and _places(root, rest, seats) < rung(longest):
             return root, rest, seats
     return 0, rung(longest), 1
 
 
-def best_row_length(trees: Callable[[int], Sequence[Tree]], least: int) -> int:
+def _places(root: int, rest: int, seats: int) -> int:
+    return rest + 2 * root // seats + (SHARING_COSTS if root else 0)
+
+
+def best_row_length(trees: Callable[[int], Sequence[Tree]], least: int, kept: int = 0) -> int:
     """The length of the rows in which `trees` (at most so long) cost the least to compute.
 
     A token costs the products with the weights, and those with the keys before it in its row: as much again
     where rows are `ATTENTION_COSTS_AS_MUCH` long. Of lengths that cost about the same it is the shortest, so
-    that stages of about one size have one shape.
+    that stages of about one size have one shape; and `kept`, of an earlier stage, as in `plan`.
 
     >>> best_row_length(lambda length: [Tree([0] * 300, [[1]])] * 4, 301)
     640
@@ -139,4 +166,6 @@ def best_row_length(trees: Callable[[int], Sequence[Tree]], least: int) -> int:
     shortest = rung(least, ROW_LADDER)
     lengths = [length for length in ROW_LADDER if shortest <= length <= MOST_PROMPTS_A_ROW * shortest]
     costs = {length: cost(length) for length in lengths or [shortest]}
+    if kept >= least and cost(kept) <= WORTH_COMPILING * min(costs.values()):
+        return kept
     return min(length for length, one in costs.items() if one <= ABOUT_THE_SAME * min(costs.values()))

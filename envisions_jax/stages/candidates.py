@@ -17,40 +17,13 @@ from envisions_jax.progress import Advance
 from envisions_jax.sampling.results import Generation
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.executing import Executing
+from envisions_jax.stages.requests import Candidate, Request
 from envisions_jax.stages.run import Run, slots_for
+from envisions_jax.stages.shapes import settle_score_rows, settle_shape
 from envisions_jax.stages.turns import Turn, completion_of, play
 from envisions_jax.store import Shard, Trajectory
 from envisions_jax.store.records import Stage
-from envs import Outcome, Task
-
-
-@dataclass(frozen=True)
-class Request:
-    """One prompt to sample from: `count` candidates, numbered from `first_k`."""
-
-    task: Task
-    prompt: str
-    name: str  # of its random stream
-    count: int
-    first_k: int = 0
-    attempt: Trajectory | None = None  # the exploration that is refined
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One sampled candidate, before it is executed."""
-
-    request: Request
-    k: int
-    turns: Sequence[Turn[Generation]]
-    completion: str
-    program: str
-    self_reward: float
-
-    @property
-    def generations(self) -> list[Generation]:
-        """What was sampled, turn by turn."""
-        return [turn.said for turn in self.turns]
+from envs import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +37,7 @@ class Sampling:
     prompts: Sequence[str]  # of all shards
     shape: StageShape
     slots: int
+    score_rows: int  # how long the rows are that candidates are scored in; 0 where none are
     advance: Advance
 
 
@@ -126,10 +100,12 @@ def _sample_stage(
     done = turns * sum(request.count for number in finished for request in shards[number])
     # One shape and one number of slots for all shards, the last and shorter one too: nothing compiles twice.
     prompts = [request.prompt for request in requests]
-    shape = policy.plan_stage(
-        prompts, run.config.sampler.max_new_tokens, max(request.count for request in requests)
-    )
+    shape = settle_shape(run, iteration, stage, policy, prompts, max(request.count for request in requests))
     slots = slots_for(run.config, policy, shape, sum(request.count for request in shards[0]))
+    score_rows = 0
+    if _is_rescored(run, stage):
+        asked = [(task_prompt(run, iteration, request.task), request.attempt) for request in requests]
+        score_rows = settle_score_rows(run, policy, asked)
     name = f"{stage} {iteration + 1}"
 
     def charge(seconds: float) -> None:
@@ -139,7 +115,7 @@ def _sample_stage(
         run.reporter.stage(name, total, done, samples=True) as advance,
         Executing(run.environment, charge) as executing,
     ):
-        sampling = Sampling(run, iteration, stage, policy, prompts, shape, slots, advance)
+        sampling = Sampling(run, iteration, stage, policy, prompts, shape, slots, score_rows, advance)
         for number, shard in enumerate(shards):
             if number not in finished:
                 _sample_shard(sampling, Shard(iteration, stage, number), shard, executing)
@@ -251,14 +227,16 @@ def _self_rewards(
     """
     turns = [turn for own in played for turn in own]
     log_probs = [turn.said.log_probs for turn in turns]
-    if sampling.stage == "refine" and sampling.run.config.loop.self_reward == "task_prompt":
+    if _is_rescored(sampling.run, sampling.stage):
         members: dict[str, list[int]] = {}
         for index, turn in enumerate(turns):
             prompt = task_prompt(sampling.run, sampling.iteration, turn.task)
             members.setdefault(prompt, []).append(index)
         with sampling.run.clock.measure(sampling.iteration, "score"):
             scores = sampling.policy.score(
-                list(members), [[turns[index].said.tokens for index in group] for group in members.values()]
+                list(members),
+                [[turns[index].said.tokens for index in group] for group in members.values()],
+                row_length=sampling.score_rows,
             )
         for group, scored in zip(members.values(), scores, strict=True):
             for index, candidate in zip(group, scored, strict=True):
@@ -270,34 +248,15 @@ def _self_rewards(
     ]
 
 
+def _is_rescored(run: Run, stage: Stage) -> bool:
+    return stage == "refine" and run.config.loop.self_reward == "task_prompt"
+
+
 def _commit(run: Run, shard: Shard, candidates: Sequence[Candidate], executing: Executing) -> None:
     """Puts a shard into the store, with b = 1 for each candidate to which the environment gave y (step 2)."""
     trajectories = [
-        _trajectory(run, shard, candidate, executing.outcomes.pop((shard.number, index)))
+        candidate.trajectory(shard, run.config.seed, executing.outcomes.pop((shard.number, index)))
         for index, candidate in enumerate(candidates)
     ]
     run.store.add_many(trajectories, shard=shard)
     run.clock.save()
-
-
-def _trajectory(run: Run, shard: Shard, candidate: Candidate, outcome: Outcome) -> Trajectory:
-    request, generations = candidate.request, candidate.generations
-    log_probs = np.concatenate([generation.log_probs for generation in generations])
-    return Trajectory(
-        iteration=shard.iteration,
-        stage=shard.stage,  # type: ignore[arg-type]
-        task_id=request.task.id,
-        k=candidate.k,
-        text=candidate.program,
-        completion=candidate.completion,
-        tokens=[token for generation in generations for token in generation.tokens],
-        outcome=outcome.kind,
-        value=outcome.value,
-        error=outcome.error,
-        output=outcome.output,
-        self_reward=candidate.self_reward,
-        log_prob_sum=math.fsum(log_probs.tolist()),
-        finish_reason=generations[-1].finish_reason,
-        seed=run.config.seed,
-        parent=None if request.attempt is None else request.attempt.id,
-    )

@@ -1,8 +1,10 @@
 """Writing and reading a run's trajectories, filter decisions, training selections and evaluation results."""
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from envisions_jax.store import rows
 from envisions_jax.store.database import Database
@@ -14,8 +16,10 @@ from envisions_jax.store.records import (
     StoredTask,
     Trajectory,
 )
+from envisions_jax.store.schema import canonical_json
 from envs import Task
 
+_SETTLED = "settled: "
 _WHOLE_STAGE = -1  # `shard` of the progress row that says a stage is finished.
 
 
@@ -87,6 +91,14 @@ class TrajectoryStore(Database):
         with self._transaction():
             self._mark(Shard(iteration, stage, _WHOLE_STAGE))
 
+    def settle(self, key: str, value: object) -> None:
+        """Remembers what the rest of the run goes by, JSON-able, in place of what was there."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value=?2",
+                (_SETTLED + key, canonical_json(value)),
+            )
+
     # ---- Reading -------------------------------------------------------------------------------------------
 
     def is_done(self, iteration: int, stage: str) -> bool:
@@ -96,6 +108,11 @@ class TrajectoryStore(Database):
     def done_shards(self, iteration: int, stage: str) -> set[int]:
         query = "SELECT shard FROM progress WHERE iteration=? AND stage=? AND shard>=0"
         return {row[0] for row in self._rows(query, iteration, stage)}
+
+    def settled(self, key: str) -> Any:
+        """What `settle` remembered last; None if nothing."""
+        found = self._rows("SELECT value FROM meta WHERE key=?", _SETTLED + key)
+        return json.loads(found[0][0]) if found else None
 
     def tasks(self, split: str) -> list[StoredTask]:
         query = "SELECT * FROM tasks WHERE split=? ORDER BY position"

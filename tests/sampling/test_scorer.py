@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envisions_jax import Policy
+from envisions_jax.sampling.scorer import plan_rows
 from tests.sampling.test_sampler import PROMPTS, logits_after
 
 
@@ -67,3 +68,23 @@ def test_a_long_group_is_scored_in_several_trees(
     monkeypatch.setattr("envisions_jax.sampling.scorer.SCORED_TOKENS", 40)
     [parts] = tiny_policy.score(PROMPTS[:1], completions)
     assert np.abs(np.stack(whole) - np.stack(parts)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("row_length", [8, 256, 384])
+def test_rows_of_any_length_give_the_same_scores(tiny_policy: Policy, row_length: int) -> None:
+    """Also those that are too short for the longest prompt with its completion."""
+    completions = [[[n, n + 1, n + 2] for n in range(10, 40, 3)] for _ in PROMPTS]
+    expected = tiny_policy.score(PROMPTS, completions)
+    scores = tiny_policy.score(PROMPTS, completions, row_length=row_length)
+    assert np.abs(np.asarray(scores) - np.asarray(expected)).max() <= 1e-5
+
+
+def test_rows_are_planned_for_what_may_come_and_kept() -> None:
+    prompts = [[*range(10), number, *[5] * 80] for number in range(20, 28)]
+    completions = [[[number] * 20 for number in range(5)] for _ in prompts]
+    planned = plan_rows(prompts, completions, most=64)
+    assert planned >= 80 + 5 * 20
+    assert plan_rows(prompts, completions, most=64, kept=planned) == planned
+    assert plan_rows(prompts, completions, most=64, kept=512) == 512
+    assert plan_rows(prompts, completions, most=600, kept=512) >= 81 + 600
+    assert plan_rows(prompts, completions, most=64, kept=8192) == planned  # mostly empty

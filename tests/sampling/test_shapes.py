@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,3 +100,33 @@ def test_rows_are_long_enough_for_what_prompts_share() -> None:
     """Five attempts at each of four long tasks: a row for a task and its attempts, not for each attempt."""
     prompts = [[*[task] * 700, *[attempt] * 60] for task in range(4) for attempt in range(5, 10)]
     assert plan(prompts, 8).row_length == 1024
+
+
+def own(*lengths: int) -> list[list[int]]:
+    """Prompts of these lengths behind a common beginning."""
+    return [[*range(20), *[100 + number] * length] for number, length in enumerate(lengths)]
+
+
+def test_a_kept_shape_serves_shorter_prompts_with_their_own_prefix() -> None:
+    kept = plan(own(60, 30), 16)
+    shorter = [[7, *prompt] for prompt in own(40, 30)]
+    assert plan(shorter, 16).rest_length == 48
+    assert plan(shorter, 16, kept=kept) == dataclasses.replace(kept, prefix=(7, *range(20)))
+
+
+def test_a_kept_shape_is_left_where_prompts_do_not_fit_or_lose_much() -> None:
+    long, short = own(190, 30), own(10, 8)
+    assert plan(long, 16, kept=plan(short, 16)) == plan(long, 16)
+    assert plan(short, 16, kept=plan(long, 16)) == plan(short, 16)
+    for other in (plan(long, 64), plan(long, 16, k=2)):
+        assert plan(long, 16, k=3, kept=other) == plan(long, 16, k=3)
+
+
+@given(PROMPTS, PROMPTS, st.integers(1, 4))
+def test_planning_again_with_what_was_planned_changes_nothing(
+    before: list[list[int]], prompts: list[list[int]], k: int
+) -> None:
+    """So a stage that was killed after its shape was settled has that shape again."""
+    shape = plan(prompts, 8, k, kept=plan(before, 8, k))
+    assert plan(prompts, 8, k, kept=shape) == shape
+    assert max(map(len, prompts)) - len(shape.prefix) <= min(shape.prompt_length, shape.row_length)

@@ -63,6 +63,17 @@ def test_dump_forgets_times_and_shards_but_nothing_else(tmp_path: Path) -> None:
         assert one.digest() != two.digest()
 
 
+def test_what_is_settled_holds_for_the_next_start_and_is_no_result(path: Path) -> None:
+    with fill(path) as store:
+        before = store.digest()
+        assert store.settled("score rows") is None
+        for value in (256, {"root_length": 96}):
+            store.settle("score rows", value)
+    with TrajectoryStore(path, read_only=True) as store:
+        assert store.settled("score rows") == {"root_length": 96}
+        assert store.settled("other rows") is None and store.digest() == before
+
+
 def test_kill_in_the_middle_of_a_transaction(path: Path, tmp_path: Path) -> None:
     process = start_writer(path, 3, pause_in=1)
     assert process.stdout is not None and process.stdout.readline() == "inside\n"
