@@ -107,13 +107,13 @@ def plan_rows(
     """The length of rows for scoring completions like these, of up to `most` tokens; `kept` as in `plan`."""
     prefix = len(shared_prefix(prompts))
     own = [prompt[prefix:] for prompt in prompts]
-    trees = [
-        tree
-        for prompt, group in zip(own, completions, strict=True)
-        for tree in _trees(prompt, group, SCORED_TOKENS)
-    ]
-    largest = max((tree.size for tree in trees), default=0)
-    return best_row_length(lambda _: trees, max(largest, max(map(len, own)) + most), kept)
+
+    def trees(length: int) -> list[Tree]:
+        asked = zip(own, completions, strict=True)
+        return [tree for prompt, group in asked for tree in _trees(prompt, group, length)]
+
+    longest = [max([most, *map(len, group)]) for group in completions]
+    return best_row_length(trees, max(map(sum, zip(map(len, own), longest, strict=True))), kept)
 
 
 def _trees(prompt: Sequence[int], completions: Sequence[Sequence[int]], most: int) -> Iterator[Tree]:
