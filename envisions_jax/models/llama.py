@@ -10,7 +10,11 @@ Kernels are stored ``[in, out]``; Hugging Face stores the transpose. Measured on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
+import jax.extend
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -20,7 +24,13 @@ from envisions_jax.models import rotary
 from envisions_jax.models.attention import Attention
 from envisions_jax.models.config import LlamaConfig
 
+_OF_GATHERING = ("all_gather", "pvary", "pcast")  # what makes weights whole
 INIT_STDDEV = 0.02  # transformers' LlamaConfig.initializer_range
+
+
+def _is_kept(primitive: jax.extend.core.Primitive, *_: Any, **__: Any) -> bool:
+    """For the backward pass: all but weights that were made whole, which are gathered again."""
+    return primitive.name not in _OF_GATHERING
 
 
 class Linear(nnx.Module):
@@ -172,6 +182,7 @@ class Llama(nnx.Module):
         attention: Attention,
         *,
         remat: bool = False,
+        gather: Callable[[Block], Block] | None = None,
     ) -> Float[Array, "b t d"]:
         """Final-normed hidden states.
 
@@ -181,15 +192,19 @@ class Llama(nnx.Module):
           attention: called once a layer, in order; may keep the keys and values it is given, but then
             not together with `remat`.
           remat: recompute each layer in the backward pass instead of storing its activations.
+          gather: makes a layer's parameters whole just before it is used, and again in the backward pass; see
+            `envisions_jax.parallel`.
         """
         turn = rotary.angles(self.config, positions)
         x = self.embed(tokens)
         for layer, block in enumerate(self.layers):
 
             def step(x: Array, layer: int = layer, block: Block = block) -> Array:
-                return block(layer, x, turn, attention)
+                return (gather(block) if gather else block)(layer, x, turn, attention)
 
-            x = jax.checkpoint(step)(x) if remat else step(x)
+            if remat or gather:
+                step = jax.checkpoint(step, policy=None if remat else _is_kept)
+            x = step(x)
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Array, "*n d"]) -> Float[Array, "*n v"]:

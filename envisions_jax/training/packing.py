@@ -49,7 +49,7 @@ class Microbatch(NamedTuple):
     target_ids: Int[AnyArray, " m"]
     target_weights: Float[AnyArray, " m"]  # 0 in unused slots
     target_kinds: Int[AnyArray, " m"]  # index into KINDS
-    num_targets: Int[AnyArray, ""]
+    num_targets: Int[AnyArray, "*lanes"]
 
 
 class RowShape(NamedTuple):
@@ -97,6 +97,30 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
                 layout = RowShape(size, shape.row_length)
                 microbatches.append(_layout(group[at : at + size], layout, len(examples)))
     return microbatches
+
+
+def side_by_side(microbatches: Sequence[Microbatch], lanes: int) -> list[Microbatch]:
+    """As many microbatches of one shape as there are lanes, joined along their first axis; one for each lane.
+
+    What is missing to a whole number is padding: microbatches without targets.
+    """
+    if lanes == 1:
+        return list(microbatches)
+    by_shape: dict[tuple[int, ...], list[Microbatch]] = {}
+    for microbatch in microbatches:
+        by_shape.setdefault(microbatch.tokens.shape, []).append(microbatch)
+    joined = []
+    for group in by_shape.values():
+        empty = Microbatch(*map(np.zeros_like, group[0]))
+        for start in range(0, len(group), lanes):
+            parts = group[start : start + lanes]
+            parts += [empty] * (lanes - len(parts))
+            joined.append(Microbatch(*map(np.concatenate, zip(*map(_with_axis, parts), strict=True))))
+    return joined
+
+
+def _with_axis(microbatch: Microbatch) -> Microbatch:
+    return microbatch._replace(num_targets=microbatch.num_targets[None])
 
 
 def _check_fits(examples: Sequence[Example], longest: int) -> None:

@@ -8,15 +8,20 @@ exist once.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from envisions_jax.models.attention import CausalAttention, branch_mask
+from envisions_jax.models.llama import abstract
+from envisions_jax.parallel.layout import Layout, of_lanes
+from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import KINDS
 from envisions_jax.training.losses import chunked_cross_entropy
@@ -38,41 +43,80 @@ class Accumulated(NamedTuple):
 
 
 def microbatch_loss(
-    graphdef: Any, params: Any, microbatch: Microbatch, *, remat: bool = False
+    graphdef: Any, params: Any, microbatch: Microbatch, *, remat: bool = False, layout: Layout | None = None
 ) -> tuple[Float[Array, ""], Float[Array, " kinds"]]:
-    """(Σ weights · -log π(target), the same sum for each of KINDS); logits exist at target positions only."""
+    """(Σ weights · -log π(target), the same sum for each of KINDS); logits exist at target positions only.
+
+    With a `layout` it is that of one lane, within `jax.shard_map`.
+    """
     model = nnx.merge(graphdef, params)
+    gather = None
+    if layout is not None:
+        gather = functools.partial(layout.gather, dtype=model.dtype)
+        model = nnx.merge(graphdef, layout.gather_ends(params, model.dtype))
     microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
     attention = CausalAttention(branch_mask(microbatch.ends))
-    hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat)
+    hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat, gather=gather)
     at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
     loss, nll = chunked_cross_entropy(
-        at_targets, model.head, microbatch.target_ids, microbatch.target_weights, microbatch.num_targets
+        at_targets,
+        model.head,
+        microbatch.target_ids,
+        microbatch.target_weights,
+        microbatch.num_targets.reshape(()),
     )
     of_kind = microbatch.target_kinds == jnp.arange(len(KINDS))[:, None]
     return loss, jnp.sum(of_kind * microbatch.target_weights * nll, axis=1)
 
 
 class TrainStep:
-    """The compiled programs of one architecture and one `TrainConfig`."""
+    """The compiled programs of one architecture and one `TrainConfig`, on a mesh if there is a layout."""
 
-    def __init__(self, graphdef: Any, config: TrainConfig) -> None:
+    def __init__(self, graphdef: Any, config: TrainConfig, layout: Layout | None = None) -> None:
         self._graphdef = graphdef
         self._remat = config.remat
+        self._layout = layout
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(config.clip_norm),
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
             optax.add_decayed_weights(config.weight_decay),
         )
+        accumulate, state, accumulated = self._accumulate, None, None
+        if layout is not None:
+            state, accumulated = self._shardings(layout)
+            sums, params = (jax.tree.map(of_lanes, tree) for tree in (accumulated, state.params))
+            accumulate = jax.shard_map(
+                accumulate,
+                mesh=layout.mesh,
+                in_specs=(sums, params, Microbatch(*(PartitionSpec(LANES) for _ in Microbatch._fields))),
+                out_specs=sums,
+                axis_names=set(LANES),
+            )
         # Any: the number of compiled variants is not part of jit's declared type.
-        self.start: Any = jax.jit(self._start)
-        self.accumulate: Any = jax.jit(self._accumulate, donate_argnums=0)
-        self.update: Any = jax.jit(self._update, donate_argnums=(0, 1))
+        self.start: Any = jax.jit(self._start, out_shardings=(state, accumulated))
+        self.accumulate: Any = jax.jit(accumulate, donate_argnums=0)
+        self.update: Any = jax.jit(
+            self._update, donate_argnums=(0, 1), out_shardings=(state, accumulated, None, None)
+        )
 
     @property
     def compiled(self) -> int:
         """Programs compiled so far."""
         return sum(program._cache_size() for program in (self.start, self.accumulate, self.update))
+
+    def _shardings(self, layout: Layout) -> tuple[Any, Any]:
+        """Moments and gradients lie as the weights they are of."""
+        whole = NamedSharding(layout.mesh, PartitionSpec())
+        _, shapes = abstract(layout.config)
+        params = layout.shardings(shapes)
+        moments = optax.tree_utils.tree_map_params(
+            self._optimizer,
+            lambda _, sharding: sharding,
+            jax.eval_shape(self._optimizer.init, shapes),
+            params,
+            transform_non_params=lambda _: whole,
+        )
+        return TrainState(params, moments), Accumulated._make((params, whole))
 
     def _start(self, params0: Any) -> tuple[TrainState, Accumulated]:
         """State before the first step. Copies `params0`: the state is donated later, `params0` never."""
@@ -82,9 +126,11 @@ class TrainStep:
 
     def _accumulate(self, so_far: Accumulated, params: Any, microbatch: Microbatch) -> Accumulated:
         def loss(params: Any) -> tuple[Array, Array]:
-            return microbatch_loss(self._graphdef, params, microbatch, remat=self._remat)
+            return microbatch_loss(self._graphdef, params, microbatch, remat=self._remat, layout=self._layout)
 
         grads, kinds = jax.grad(loss, has_aux=True)(params)
+        if self._layout is not None:
+            kinds = jax.lax.psum(kinds, LANES)
         return Accumulated(jax.tree.map(jnp.add, so_far.grads, grads), so_far.kinds + kinds)
 
     def _update(

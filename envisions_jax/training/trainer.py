@@ -21,10 +21,11 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
+from envisions_jax.parallel.layout import Layout
 from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
 from envisions_jax.training.config import TrainConfig, learning_rate
 from envisions_jax.training.examples import KINDS, Example, epoch_batches, fingerprint_examples, truncate
-from envisions_jax.training.packing import PACKING, Microbatch, pack, row_shapes
+from envisions_jax.training.packing import PACKING, Microbatch, pack, row_shapes, side_by_side
 from envisions_jax.training.step import TrainState, TrainStep
 
 logger = logging.getLogger(__name__)
@@ -92,9 +93,10 @@ OnStep = Callable[[StepStats], None]
 class Trainer:
     """Trains any weights of one architecture; what is compiled is kept from one `train` to the next."""
 
-    def __init__(self, policy: HasModel, config: TrainConfig) -> None:
+    def __init__(self, policy: HasModel, config: TrainConfig, layout: Layout | None = None) -> None:
         self.config = config
-        self._step = TrainStep(policy.graphdef, config)
+        self._step = TrainStep(policy.graphdef, config, layout)
+        self._lanes = 1 if layout is None else layout.lanes
         self._shapes = row_shapes(config.rows, config.row_length, config.max_length)
 
     @property
@@ -149,7 +151,7 @@ class Trainer:
             plan = self._plan(len(kept), seed, epochs)
             for step in range(resumed_from, len(plan)):
                 batch = [kept[i] for i in plan[step]]
-                microbatches = pack(batch, self._shapes)
+                microbatches = side_by_side(pack(batch, self._shapes), self._lanes)
                 for microbatch in microbatches:
                     accumulated = self._step.accumulate(accumulated, state.params, microbatch)
                 rate = learning_rate(self.config, step, len(plan))

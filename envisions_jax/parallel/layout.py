@@ -1,0 +1,142 @@
+"""How parameters lie on a mesh: one table from what an axis of a weight is to the mesh axis that divides it.
+
+While training, weights, gradients and moments lie in parts (FSDP, arXiv 1910.02054): a layer gathers its
+weights, in the type that it computes in, just before it uses them, and again in the backward pass, where the
+gradient is summed and scattered at once (the transpose of gathering). Nothing of them is kept between layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
+from jaxtyping import Array
+
+from envisions_jax.models.config import LlamaConfig
+from envisions_jax.models.llama import Block
+from envisions_jax.models.weights import Path, flat
+from envisions_jax.parallel.mesh import LANES, lanes, own
+
+# What the axes of a parameter are, by the name of what holds it.
+LOGICAL_AXES = {
+    "embedding": ("vocabulary", "model"),
+    "output_embedding": ("vocabulary", "model"),
+    "query": ("model", "heads"),
+    "key": ("model", "heads"),
+    "value": ("model", "heads"),
+    "output": ("heads", "model"),
+    "gate": ("model", "inner"),
+    "up": ("model", "inner"),
+    "down": ("inner", "model"),
+    "attention_norm": ("model",),
+    "feed_forward_norm": ("model",),
+    "final_norm": ("model",),
+}
+MESH_AXES = {"model": "fsdp", "vocabulary": "tensor", "heads": "tensor", "inner": "tensor"}
+
+
+def logical_axes(path: Path) -> tuple[str, ...]:
+    """What the axes of the parameter of `Llama` at `path` are.
+
+    >>> logical_axes(("layers", 3, "feed_forward", "down", "kernel"))
+    ('inner', 'model')
+    """
+    if path[-1] in ("embedding", "output_embedding"):
+        return LOGICAL_AXES[str(path[-1])]
+    axes = LOGICAL_AXES[str(path[-2])]
+    return axes[-1:] if path[-1] == "bias" else axes
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the parameters of a `Llama` of `config` lie on `mesh`: in parts, or whole in every lane.
+
+    Raises ValueError: an axis of the mesh does not divide what it is to divide.
+    """
+
+    config: LlamaConfig
+    mesh: Mesh
+    divided: bool = True
+
+    def __post_init__(self) -> None:
+        config = self.config
+        sizes = {
+            ("fsdp", "the hidden size"): config.hidden_size,
+            ("tensor", "the key/value heads"): config.num_kv_heads,
+            ("tensor", "the feed-forward size"): config.intermediate_size,
+            ("tensor", "the vocabulary"): config.vocab_size,
+        }
+        for (axis, what), size in sizes.items():
+            if size % self.mesh.shape[axis]:
+                raise ValueError(f"mesh.{axis}={self.mesh.shape[axis]}: does not divide {what}, {size}")
+
+    @property
+    def lanes(self) -> int:
+        """Parts that rows are divided into."""
+        return lanes(self.mesh)
+
+    def spec(self, path: Path) -> PartitionSpec:
+        """Which mesh axis divides each axis of the parameter at `path`."""
+        axes = [MESH_AXES[axis] for axis in logical_axes(path)]
+        return _spec(axis if self._divides(axis) else None for axis in axes)
+
+    def _divides(self, axis: str) -> bool:
+        return self.mesh.shape[axis] > 1 and (self.divided or axis not in LANES)
+
+    def sharding(self, path: Path) -> NamedSharding:
+        return NamedSharding(self.mesh, self.spec(path))
+
+    def shardings(self, state: nnx.State) -> nnx.State:
+        """The sharding of every parameter of a state, abstract or real."""
+        return _by_path(state, self.sharding)
+
+    def gather(self, block: Block, dtype: DTypeLike) -> Block:
+        """A layer with its parameters whole, within `jax.shard_map` over the lanes.
+
+        Matrices are gathered in `dtype`, which they are computed in; what is smaller as it is.
+        """
+        graphdef, state = nnx.split(block)
+        whole: Any = {
+            path: variable.replace(self._whole(path, variable[...], dtype)) for path, variable in flat(state)
+        }
+        return nnx.merge(graphdef, nnx.from_flat_state(whole))
+
+    def gather_ends(self, params: nnx.State, dtype: DTypeLike) -> nnx.State:
+        """Parameters with those that belong to no layer whole: embeddings and the last norm. As `gather`."""
+        whole: Any = {
+            path: variable
+            if path[0] == "layers"
+            else variable.replace(self._whole(path, variable[...], dtype))
+            for path, variable in flat(params)
+        }
+        return nnx.from_flat_state(whole)
+
+    def _whole(self, path: Path, part: Array, dtype: DTypeLike) -> Array:
+        axes = tuple(self.spec(path))
+        whole = part.astype(dtype) if part.ndim > 1 else part
+        if "fsdp" in axes:
+            whole = jax.lax.all_gather(whole, "fsdp", axis=axes.index("fsdp"), tiled=True)
+        return own(whole, LANES)  # so its gradient is summed over the lanes
+
+
+def of_lanes(sharding: NamedSharding) -> PartitionSpec:
+    """Its part for `jax.shard_map` over the lanes, which leaves `tensor` to the compiler."""
+    return _spec(axis if axis in LANES else None for axis in sharding.spec)
+
+
+def _spec(axes: Iterable[str | None]) -> PartitionSpec:
+    """Without undivided axes at its end, as JAX writes what it computed: else each is a program of its own."""
+    kept = list(axes)
+    while kept and kept[-1] is None:
+        kept.pop()
+    return PartitionSpec(*kept)
+
+
+def _by_path(state: nnx.State, of: Callable[[Path], Any]) -> nnx.State:
+    mapped: Any = {path: variable.replace(of(path)) for path, variable in flat(state)}
+    return nnx.from_flat_state(mapped)
