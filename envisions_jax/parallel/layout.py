@@ -130,7 +130,7 @@ def of_lanes(sharding: NamedSharding) -> PartitionSpec:
 
 
 def _spec(axes: Iterable[str | None]) -> PartitionSpec:
-    """Without undivided axes at its end, as JAX writes what it computed: else each is a program of its own."""
+    """Without undivided axes at its end, as JAX writes what it computed: else it is compiled for each."""
     kept = list(axes)
     while kept and kept[-1] is None:
         kept.pop()
