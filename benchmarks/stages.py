@@ -7,13 +7,15 @@ together read memory. The floor is the larger of the two.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from benchmarks import texts
 from benchmarks.flops import ModelCost
-from benchmarks.measure import Case, Side, Work, take_turns
+from benchmarks.measure import BenchmarkError, Case, Side, Work, take_turns
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
+from envisions_jax import Policy
 
 TITLE = "Stages of sampling beside their floors"
 NEW_TOKENS = 96
@@ -52,20 +54,22 @@ def _prefill(contenders: Contenders, prompts: Sequence[Sequence[int]]) -> Side:
 
 def _decode(contenders: Contenders, prompts: Sequence[Sequence[int]]) -> Side:
     """A candidate of `NEW_TOKENS` tokens in each slot; prompts are short, decoding is nearly all."""
-    cost = ModelCost(contenders.policy.config)
+    model = contenders.policy.config
+    endless = dataclasses.replace(model, eos_token_ids=())  # so that no slot is idle before the others
+    cost, steps = ModelCost(model), NEW_TOKENS - 1
 
     def run(turn: int) -> Work:
-        results = contenders.fresh_policy().generate(
+        policy = Policy(endless, contenders.policy.graphdef, contenders.policy.params, tokenizer=None)
+        results = policy.generate(
             prompts, max_new_tokens=NEW_TOKENS, temperature=0.7, seed=turn, slots=len(prompts)
         )
-        lengths = [len(candidates[0].tokens) for candidates in results]
-        flops = cost.beginnings(prompts) + cost.logits(sum(lengths))
-        steps, read = max(lengths) - 1, 0.0
-        for prompt, length in zip(prompts, lengths, strict=True):
-            flops += cost.span(len(prompt), length - 1)
-            read += sum(cost.cached_bytes(len(prompt) + step) for step in range(length - 1))
-        note = f"{sum(lengths) / len(lengths):.0f} tokens a candidate, {steps} steps"
-        return Work(sum(lengths), flops, steps * cost.bytes + read, note)
+        tokens = sum(len(candidate.tokens) for [candidate] in results)
+        if tokens != NEW_TOKENS * len(prompts):
+            raise BenchmarkError(f"{tokens} tokens of {len(prompts)} candidates that end at {NEW_TOKENS}")
+        flops = cost.beginnings(prompts) + cost.logits(tokens)
+        flops += sum(cost.span(len(prompt), steps) for prompt in prompts)
+        read = sum(cost.cached_bytes(len(prompt) + step) for prompt in prompts for step in range(steps))
+        return Work(tokens, flops, steps * cost.bytes + read, f"{steps} steps")
 
     return Side("ours", run, lambda: run(-1))
 

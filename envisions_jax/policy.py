@@ -222,15 +222,17 @@ class Policy:
         is sampled again alone gives the same bits as before.
 
         Args:
-          kept: what was planned for an earlier stage of the kind; taken again, and nothing compiled, where
-            these prompts fit into it and lose little by it.
+          kept: what was planned for an earlier stage of the kind; taken again where these prompts fit into it
+            and lose little by it, so that nothing is compiled but what a longer prefix needs.
 
         Raises:
           ValueError: an argument that cannot be meant; it names the argument and its value.
         """
-        from envisions_jax.sampling.shapes import plan
+        from envisions_jax.sampling.shapes import StageShape, plan
 
         check_count("k", k, "plan for at least one candidate for each prompt")
+        check(len(prompts) > 0, "prompts", "none", "plan from some")
+        check(kept is None or isinstance(kept, StageShape), "kept", repr(kept), "give what `plan_stage` gave")
         self._check_decoding(max_new_tokens, ())
         tokens = self._prompt_tokens(prompts, room=1)
         return plan(tokens, self._within_context(max_new_tokens, tokens), k, kept)
@@ -297,6 +299,7 @@ class Policy:
         """
         from envisions_jax.sampling.scorer import Scorer
 
+        _check_length_or_none("row_length", row_length)
         tokens, continued = self._continued(prompts, completions, eos)
         return Scorer(self, self._sampler).score(tokens, continued, row_length)
 
@@ -319,6 +322,8 @@ class Policy:
         from envisions_jax.sampling.scorer import plan_rows
 
         check_count("max_new_tokens", max_new_tokens, "plan for at least one token")
+        check(len(prompts) > 0, "prompts", "none", "plan from some")
+        _check_length_or_none("kept", kept)
         return plan_rows(*self._continued(prompts, completions, eos=False), max_new_tokens, kept)
 
     def _continued(
@@ -428,6 +433,11 @@ def _logits(
     model = nnx.merge(graphdef, params)
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     return model.logits(model(tokens, positions, CausalAttention(causal_mask(tokens.shape[1]))))
+
+
+def _check_length_or_none(key: str, value: object) -> None:
+    is_length = is_whole(value) and value >= 0  # type: ignore[operator]
+    check(is_length, key, value, "give what `plan_scoring` gave, or 0 to have it chosen")
 
 
 def _check_shape(shape: StageShape | None, prompts: Sequence[Sequence[int]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -24,6 +25,14 @@ def test_caches_are_as_large_as_reckoned(tiny_policy: Policy) -> None:
     prefix = decode.empty_cache(config, 1, shape.prefix_length, tiny_policy.dtype)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves((roots, empty.cache, prefix)))
     assert budget.cache_bytes(config, shape, slots, tiny_policy.dtype.itemsize) == held
+
+
+def test_empty_slots_are_the_same_whoever_makes_them(tiny_policy: Policy) -> None:
+    shape = plan(PROMPTS, 16, 5)
+    made = decode.nobody(tiny_policy.config, tiny_policy.dtype, 16, shape)
+    compiled = decode.compiled_nobody(tiny_policy.config, tiny_policy.dtype, 16, shape)
+    chex.assert_trees_all_equal(made, compiled)
+    chex.assert_trees_all_equal_shapes_and_dtypes(made, compiled)
 
 
 @pytest.mark.parametrize(("rows", "length"), [(4, 128), (1, 512)])

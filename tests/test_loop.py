@@ -58,13 +58,24 @@ def planned() -> list[tuple[StageShape | None, StageShape]]:
 
 
 @pytest.fixture(scope="module")
+def score_rows() -> list[int]:
+    """The rows that each shard of the whole run was scored in."""
+    return []
+
+
+@pytest.fixture(scope="module")
 def workdir(
     config: Config,
     planned: list[tuple[StageShape | None, StageShape]],
+    score_rows: list[int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> WorkDir:
     """A whole run."""
-    plan_stage = Policy.plan_stage
+    plan_stage, score = Policy.plan_stage, Policy.score
+
+    def score_and_remember(policy: Policy, *arguments: list, row_length: int = 0):
+        score_rows.append(row_length)
+        return score(policy, *arguments, row_length=row_length)
 
     def remember(policy: Policy, prompts: list[str], most: int, k: int = 1, kept: StageShape | None = None):
         planned.append((kept, plan_stage(policy, prompts, most, k, kept)))
@@ -72,6 +83,7 @@ def workdir(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Policy, "plan_stage", remember)
+        patch.setattr(Policy, "score", score_and_remember)
         return run(config, tmp_path_factory.mktemp("run"))
 
 
@@ -103,7 +115,13 @@ def test_an_iteration_computes_in_the_shapes_of_the_one_before(
         assert dataclasses.replace(kept, prefix=shape.prefix) == shape
         assert any(dataclasses.replace(kept, prefix=before.prefix) == before for _, before in planned)
     assert StageShape((), **store.settled("refine, 0 shots")) == again[-1][0]
-    assert store.settled("score rows") >= 12
+
+
+def test_all_refinements_are_scored_in_the_rows_that_were_settled(
+    score_rows: list[int], workdir: WorkDir, store: TrajectoryStore
+) -> None:
+    shards = 2 * math.ceil(TRAIN_TASKS / 3)
+    assert score_rows == [store.settled("score rows")] * shards
 
 
 # ---- Steps 1 to 4 ----------------------------------------------------------------------------------

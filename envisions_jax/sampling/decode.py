@@ -103,6 +103,9 @@ def nobody(
     )
 
 
+compiled_nobody = jax.jit(nobody, static_argnums=(0, 1, 2, 3))
+
+
 class _DecodeAttention:
     """One new token a slot; writes its keys and values behind the slot's earlier ones."""
 

@@ -84,7 +84,7 @@ class Refill:
         self.rule = device.Rule(
             *jax.device_put((np.float32(decoding.temperature), np.float32(decoding.top_p), table.next_state))
         )
-        self.roots, self.slots = device.nobody(policy.config, policy.dtype, slots, shape, self._zeros)
+        self.roots, self.slots = self._nobody()
         held = shape.roots(slots)
         self.free_roots = list(range(held))
         self.rows, self.root_lengths = np.zeros((held, shape.seats), np.int32), np.zeros(held, np.int32)
@@ -92,10 +92,22 @@ class Refill:
         self.occupants: list[_Candidate | None] = [None] * slots
         self.prefilled: prefill.Prefilled | None = None  # what entered last came from
 
-    def _zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-        """The host's, since a program that makes some would be compiled for each shape."""
-        # A copy: decode writes into it.
-        return jax.device_put(np.zeros(shape, dtype), self.policy.beside, may_alias=False)
+    def _nobody(self) -> tuple[Cache, device.Slots]:
+        """Empty roots and slots.
+
+        The host's zeros where that is the device, since a program that makes some would be compiled for each
+        shape; elsewhere gigabytes would be longer on their way.
+        """
+
+        def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+            # A copy: decode writes into it.
+            return jax.device_put(np.zeros(shape, dtype), self.policy.beside, may_alias=False)
+
+        config, dtype, shape = self.policy.config, self.policy.dtype, self.shape
+        if jax.default_backend() == "cpu":
+            return device.nobody(config, dtype, self.size, shape, zeros)
+        empty = device.compiled_nobody(config, dtype, self.size, dataclasses.replace(shape, prefix=()))
+        return jax.device_put(empty, self.policy.beside)
 
     def results(
         self, prompts: Sequence[Sequence[int]], identities: Sequence[str]

@@ -1,8 +1,8 @@
 """The few array shapes that sampling and scoring are compiled for.
 
-Lengths are rounded up a ladder. A stage fixes its shape from *all* its prompts before it samples the
-first (`plan`), so that shards of one stage, and a stage that was killed and resumed, run the very same
-programs and give the very same bits.
+Lengths are rounded up a ladder. A stage fixes its shape before it samples the first prompt, from *all* its
+prompts and the shape of an earlier stage of the kind (`plan`), so that shards of one stage, and a stage that
+was killed and resumed, run the very same programs and give the very same bits.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ PREFIX_LADDER = (256, 512, 1024, 2048, 4096, 8192, 16384)
 # decoded token reads the padding of prompts (80 slots: 128 places take 1.2 times as long as 64).
 LENGTH_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768)
 # Of rows that hold trees of tokens: fine steps, since a third of padding is a third of the work.
-ROW_LADDER = (256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 8192, 16384)
+ROW_LADDER = (256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 8192, 16384)
 ATTENTION_COSTS_AS_MUCH = 5000  # SmolLM2: half of a row of 5,000 x 4 x 576 x 30 operations, beside 2 x 106M
 MOST_PROMPTS_A_ROW = 8  # longer rows are not worth a look
 ABOUT_THE_SAME = 1.05
 PLANNED = 512  # prompts of a stage that its rows are planned from
 MOST_SEATS = 8  # candidates that read one root together
 SHARING_COSTS = 64  # tokens of a prompt that could be read in the time that one more place to attend to takes
-WORTH_COMPILING = (
-    1.5  # times as many places to attend to, or as much to compute: then a shape is left for a better
-)
+# Times as many places to attend to, or as much to compute: beyond, a shape is left for a better one.
+WORTH_COMPILING = 1.5
 PREFILL_TOKENS = 512  # prompt tokens computed in one call: enough to keep the matrix units busy
 
 
@@ -101,7 +100,8 @@ def plan(
     """The shape of a stage that samples `k` candidates from each of `prompts`, none of which is empty.
 
     `kept`, the shape of an earlier stage of the kind, is taken again where the prompts fit into it and lose
-    little by it: another one would have to be compiled. Planning anew with what was planned gives it again.
+    little by it: another one would have to be compiled. Only the prefix is their own, and may need another
+    room. Planning anew with what was planned gives it again.
     """
     prefix = shared_prefix(prompts)
     own = [prompt[len(prefix) :] for prompt in prompts]
@@ -112,15 +112,26 @@ def plan(
     rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(map(len, some)) // row_length))
     root, rest, seats = _division(grow_trees(some, most=row_length), longest, k)
     planned = StageShape(prefix, root, rest, rung(max_new_tokens), seats, row_length, rows)
-    if kept is not None and _serves(kept, planned, longest, k):
+    if kept is not None and _serves(kept, planned, some, longest, k):
         return dataclasses.replace(kept, prefix=prefix)
     return planned
 
 
-def _serves(kept: StageShape, planned: StageShape, longest: int, k: int) -> bool:
-    is_alike = kept.new_length == planned.new_length and (k == 1 or kept.seats == planned.seats)
-    fits = longest <= min(kept.prompt_length, kept.row_length)
-    return is_alike and fits and kept.places <= WORTH_COMPILING * planned.places
+def _serves(
+    kept: StageShape, planned: StageShape, own: Sequence[Sequence[int]], longest: int, k: int
+) -> bool:
+    is_alike = kept.new_length == planned.new_length and longest <= min(kept.prompt_length, kept.row_length)
+    if not is_alike or kept.places > WORTH_COMPILING * planned.places:
+        return False
+    if k > 1:
+        return kept.seats == planned.seats and not kept.rest_length
+    trees = grow_trees(own, most=kept.row_length) if kept.root_length else []
+    fits = all(
+        max(0, len(tree.root) - kept.root_length) + max(map(len, tree.branches)) <= kept.rest_length
+        for tree in trees
+        if len(tree.branches) > 1
+    )
+    return kept.rest_length > 0 and fits and (not trees or _are_taken(trees, kept.seats))
 
 
 def _division(trees: Sequence[Tree], longest: int, k: int) -> tuple[int, int, int]:
@@ -137,11 +148,15 @@ def _division(trees: Sequence[Tree], longest: int, k: int) -> tuple[int, int, in
         root = rung(max(len(tree.root) for tree in shared))
         rests = (len(branch) for tree in shared for branch in tree.branches)
         rest = rung(max(longest - root, *rests))
-        sizes = [len(tree.branches) for tree in trees]
-        are_taken = seats * sum(-(-size // seats) for size in sizes) <= 2 * sum(sizes)
-        if are_taken and _places(root, rest, seats) < rung(longest):
+        if _are_taken(trees, seats) and _places(root, rest, seats) < rung(longest):
             return root, rest, seats
     return 0, rung(longest), 1
+
+
+def _are_taken(trees: Sequence[Tree], seats: int) -> bool:
+    """Are most seats at the roots of these trees?"""
+    sizes = [len(tree.branches) for tree in trees]
+    return seats * sum(-(-size // seats) for size in sizes) <= 2 * sum(sizes)
 
 
 def _places(root: int, rest: int, seats: int) -> int:

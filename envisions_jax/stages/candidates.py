@@ -104,7 +104,11 @@ def _sample_stage(
     slots = slots_for(run.config, policy, shape, sum(request.count for request in shards[0]))
     score_rows = 0
     if _is_rescored(run, stage):
-        asked = [(task_prompt(run, iteration, request.task), request.attempt) for request in requests]
+        asked = [
+            (task_prompt(run, iteration, request.task), request.attempt.completion)
+            for request in requests
+            if request.attempt is not None
+        ]
         score_rows = settle_score_rows(run, policy, asked)
     name = f"{stage} {iteration + 1}"
 
@@ -205,11 +209,12 @@ def _play(
             )
             for index, task in zip(indices, tasks, strict=True)
         ]
-        # With all prompts of the stage, so that the shape differs from the stage's, and between shards, only
-        # where a longer page makes it. It depends on the shard alone: a resumed run has the same.
+        # With all prompts of the stage, and for refinements its shape, so that the shape differs from that,
+        # and between shards, only where a longer page makes it. A resumed run has the same.
         everything = [*sampling.prompts, *(request.prompt for request in asked)]
         limit = sampling.run.config.sampler.max_new_tokens
-        return _generate(sampling, asked, sampling.policy.plan_stage(everything, limit))
+        kept = sampling.shape if sampling.stage == "refine" else None  # also of one candidate each
+        return _generate(sampling, asked, sampling.policy.plan_stage(everything, limit, kept=kept))
 
     interaction = sampling.run.interaction
     played = play(interaction, sampling.run.prompts, first, say)

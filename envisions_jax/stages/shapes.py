@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from envisions_jax.policy import Policy
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run
-from envisions_jax.store import Trajectory
 from envisions_jax.store.records import Stage
 
 
@@ -21,29 +21,34 @@ def settle_shape(
 ) -> StageShape:
     """How `stage` of `iteration` samples `k` candidates from each of `prompts`."""
     key = f"{stage}, {run.shots(iteration) if stage == 'explore' else 0} shots"
-    kept = run.store.settled(key)
-    shape = policy.plan_stage(
-        prompts,
-        run.config.sampler.max_new_tokens,
-        k,
-        None if kept is None else StageShape(prefix=(), **kept),
-    )
+    kept = _restored(run.store.settled(key))
+    shape = policy.plan_stage(prompts, run.config.sampler.max_new_tokens, k, kept)
     settled = dataclasses.asdict(shape)
     del settled["prefix"]  # is of the prompts
     run.store.settle(key, settled)
     return shape
 
 
-def settle_score_rows(run: Run, policy: Policy, asked: Iterable[tuple[str, Trajectory | None]]) -> int:
-    """How long the rows are in which refinements are scored: what serves the attempts with their prompts."""
-    completions: dict[str, list[str]] = {}
+def _restored(settled: Any) -> StageShape | None:
+    """The shape in the store, without its prefix; none where another version described shapes otherwise."""
+    names = {field.name for field in dataclasses.fields(StageShape)} - {"prefix"}
+    is_shape = isinstance(settled, dict) and settled.keys() == names
+    return StageShape(prefix=(), **settled) if is_shape else None
+
+
+def settle_score_rows(run: Run, policy: Policy, asked: Iterable[tuple[str, str]]) -> int:
+    """How long the rows are in which refinements are scored: what serves the attempts, given after prompts.
+
+    An attempt that is read again may be more tokens than were sampled (each byte that is no text is three):
+    as many count as a candidate has.
+    """
+    most = run.config.sampler.max_new_tokens
+    completions: dict[str, list[list[int]]] = {}
     for prompt, attempt in asked:
-        completions.setdefault(prompt, []).append(attempt.completion if attempt else "")
+        completions.setdefault(prompt, []).append(run.tokenizer.encode_completion(attempt)[:most])
+    kept = run.store.settled("score rows")
     length = policy.plan_scoring(
-        list(completions),
-        list(completions.values()),
-        run.config.sampler.max_new_tokens,
-        kept=run.store.settled("score rows") or 0,
+        list(completions), list(completions.values()), most, kept=kept if isinstance(kept, int) else 0
     )
     run.store.settle("score rows", length)
     return length

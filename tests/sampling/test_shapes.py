@@ -122,6 +122,30 @@ def test_a_kept_shape_is_left_where_prompts_do_not_fit_or_lose_much() -> None:
         assert plan(long, 16, k=3, kept=other) == plan(long, 16, k=3)
 
 
+def refinements(task: int, attempt: int) -> list[list[int]]:
+    """Five attempts of so many tokens at each of eight tasks of so many tokens, none of which begin alike."""
+    return [
+        [*range(9), 50 + number, *[number] * task, 90 + k, *[k] * attempt]
+        for number in range(8)
+        for k in range(5)
+    ]
+
+
+def test_a_kept_shape_with_roots_is_left_where_attempts_outgrow_its_rests() -> None:
+    kept = plan(refinements(task=300, attempt=40), 16)
+    assert (kept.root_length, kept.rest_length, kept.seats) == (384, 48, 5)
+    shorter, longer = refinements(task=250, attempt=30), refinements(task=250, attempt=100)
+    assert plan(shorter, 16, kept=kept).rest_length == 48
+    assert plan(longer, 16, kept=kept) == plan(longer, 16)
+    alone = [prompt[10:] for prompt in refinements(task=250, attempt=30)[::5]]  # a root for each candidate
+    assert plan(alone, 16, kept=kept) == plan(alone, 16)
+
+
+def test_a_shape_for_several_candidates_is_none_for_one() -> None:
+    prompts = own(60, 30)
+    assert plan(prompts, 16, kept=plan(prompts, 16, k=5)) == plan(prompts, 16)
+
+
 @given(PROMPTS, PROMPTS, st.integers(1, 4))
 def test_planning_again_with_what_was_planned_changes_nothing(
     before: list[list[int]], prompts: list[list[int]], k: int
