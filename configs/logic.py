@@ -4,9 +4,10 @@ COMMAND: python -m envisions_jax.main --config=configs/logic.py --workdir=runs/l
              --config.model.path=/models/Llama-2-7b-chat-hf
 EXPECT:  the paper's 7B row after 8 iterations: ProofWriter 52.83, RuleTaker 62.63, with an engine that cannot
          answer relations (not reproduced here: it needs accelerators)
-         :cpu, seed 0: 45.0 % after the cold start on 64 demonstrations; 61.1, 72.2, 72.8 % after iterations 1
-         to 3 (names in upper case, of other tokens than the theory's words: 46.1; 61.7, 51.1 % after two);
-         its control 58.9, 58.9, 60.6; other seeds have not been run to their end yet
+         :cpu: 45.0 % after the cold start on 64 demonstrations; after iterations 1 to 3 61.1, 72.2, 72.8 %
+         (seed 0; its control 58.9, 58.9, 60.6) and 68.3, 75.0, 78.3 % (seed 1; its control, and seed 2, have
+         not been run to their end yet). Names in upper case, of other tokens than the theory's words: 46.1;
+         61.7, 51.1 % after two (seed 0)
 COST:    18,000 explorations an iteration, and after the first as many refinements: not measured yet
          :cpu: 71 minutes on 2 CPU cores, in part with other work beside it; 10.8 GiB
 

@@ -26,6 +26,8 @@ from envisions_jax.models import loading, saving, weights
 from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama
+from envisions_jax.parallel.layout import Layout
+from envisions_jax.parallel.mesh import LANES, lanes
 from envisions_jax.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -48,9 +50,11 @@ class Policy:
         graphdef: nnx.GraphDef[Llama],
         params: nnx.State,
         tokenizer: Tokenizer | None,
+        mesh: jax.sharding.Mesh | None = None,
     ) -> None:
         self.config = config
         self.graphdef = graphdef
+        self.mesh = mesh
         # Put explicitly where they are: weights just read and weights restored or trained then run the very
         # same programs, where JAX would compile them once for each.
         self.params = jax.device_put(params, jax.tree.map(lambda leaf: leaf.sharding, params))
@@ -97,7 +101,17 @@ class Policy:
         """
         if _shapes(params) != _shapes(self.params):
             raise ModelError("with_params: these weights are of another model (names or shapes differ)")
-        return Policy(self.config, self.graphdef, params, self.tokenizer)
+        return Policy(self.config, self.graphdef, params, self.tokenizer, self.mesh)
+
+    def on_mesh(self, mesh: jax.sharding.Mesh) -> Policy:
+        """The same policy on the devices of `mesh`: weights in parts, what is sampled divided over its lanes.
+
+        Raises:
+          ValueError: an axis of the mesh does not divide what it is to divide.
+        """
+        shardings = Layout(self.config, mesh).shardings(self.params)
+        params = jax.device_put(self.params, shardings)
+        return Policy(self.config, self.graphdef, params, self.tokenizer, mesh)
 
     @property
     def model(self) -> Llama:
@@ -110,12 +124,38 @@ class Policy:
         return jnp.dtype(self.model.dtype)
 
     @functools.cached_property
+    def layout(self) -> Layout | None:
+        """How weights lie while they are sampled with: whole in every lane. None without a mesh."""
+        return None if self.mesh is None else Layout(self.config, self.mesh, divided=False)
+
+    @functools.cached_property
+    def sampled_with(self) -> nnx.State:
+        """The weights as sampling and scoring use them: whole in every lane, in the type they compute in."""
+        if self.layout is None:
+            return self.params
+        return jax.jit(self._to_sample_with, out_shardings=self.layout.shardings(self.params))(self.params)
+
+    def _to_sample_with(self, params: nnx.State) -> nnx.State:
+        return jax.tree.map(lambda x: x if x.ndim == 1 else x.astype(self.dtype), params)
+
+    @property
+    def lanes(self) -> int:
+        """Parts of the mesh that sample by themselves."""
+        return lanes(self.mesh)
+
+    @functools.cached_property
     def beside(self) -> jax.sharding.Sharding:
         """Where what goes with the weights is put: whole on every device that has a part of them."""
-        sharding = jax.tree.leaves(self.params)[0].sharding
-        if isinstance(sharding, jax.sharding.NamedSharding):
-            return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-        return sharding
+        if self.mesh is None:
+            return jax.tree.leaves(self.params)[0].sharding
+        return jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
+
+    @functools.cached_property
+    def rows(self) -> jax.sharding.Sharding:
+        """Where rows of what is sampled are put: beside the weights, divided over the lanes."""
+        if self.mesh is None:
+            return jax.tree.leaves(self.params)[0].sharding
+        return jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec(LANES))
 
     @functools.cached_property
     def eos_ids(self) -> tuple[int, ...]:

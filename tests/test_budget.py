@@ -30,7 +30,7 @@ def test_caches_are_as_large_as_reckoned(tiny_policy: Policy) -> None:
 def test_empty_slots_are_the_same_whoever_makes_them(tiny_policy: Policy) -> None:
     shape = plan(PROMPTS, 16, 5)
     made = decode.nobody(tiny_policy.config, tiny_policy.dtype, 16, shape)
-    compiled = decode.compiled_nobody(tiny_policy.config, tiny_policy.dtype, 16, shape)
+    compiled = decode.compiled_nobody(tiny_policy.config, tiny_policy.dtype, 16, shape, None)
     chex.assert_trees_all_equal(made, compiled)
     chex.assert_trees_all_equal_shapes_and_dtypes(made, compiled)
 

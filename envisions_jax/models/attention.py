@@ -43,7 +43,7 @@ class Readers(NamedTuple):
     """Which of `b` rows of queries read which of `p` keys and values, at most `m` rows each."""
 
     rows: Int[Array, "p m"]  # any row where fewer than m read
-    seats: Int[Array, " b"]  # where each row stands in `rows`, flattened
+    seats: Int[Array, " b"]  # where each row stands in `rows`, flattened; negative: it reads none of them
 
 
 class Seen(NamedTuple):
@@ -95,13 +95,13 @@ def _attend_to(queries: Float[Array, "b g q c"], place: Seen, t: int) -> Part:
         p, m = place.readers.rows.shape
         _, g, q, c = queries.shape
         together = queries[place.readers.rows].swapaxes(1, 2).reshape(p, g, m * q, c)
-        part = _attend_to(together, place._replace(readers=None), t)
-        return Part(
-            *(
-                x.reshape(p, g, m, q, -1).swapaxes(1, 2).reshape(p * m, g, q, -1)[place.readers.seats]
-                for x in part
-            )
+        seats = place.readers.seats
+        peak, total, mixed = (
+            x.reshape(p, g, m, q, -1).swapaxes(1, 2).reshape(p * m, g, q, -1)[seats]
+            for x in _attend_to(together, place._replace(readers=None), t)
         )
+        # Who reads nothing here has the least peak there is: nothing of it is left when parts are merged.
+        return Part(jnp.where((seats < 0)[:, None, None, None], MASKED, peak), total, mixed)
     b, g, q, c = queries.shape
     shared = place.keys.ndim == 3
     # Plain batched products of matrices over [g] or [b·g], the r = h // g heads of a group below one another:

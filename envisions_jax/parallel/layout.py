@@ -95,6 +95,14 @@ class Layout:
         """The sharding of every parameter of a state, abstract or real."""
         return _by_path(state, self.sharding)
 
+    def in_step(self, rounds: Array) -> Array:
+        """How often a loop has to go round in every lane, given what each lane needs.
+
+        As often as it needs, but where devices share the inside of layers: the compiler makes these exchange
+        across all lanes at once, so that all go round as often as any.
+        """
+        return jax.lax.pmax(rounds, LANES) if self.mesh.shape["tensor"] > 1 else rounds
+
     def gather(self, block: Block, dtype: DTypeLike) -> Block:
         """A layer with its parameters whole, within `jax.shard_map` over the lanes.
 
@@ -122,6 +130,29 @@ class Layout:
         if "fsdp" in axes:
             whole = jax.lax.all_gather(whole, "fsdp", axis=axes.index("fsdp"), tiled=True)
         return own(whole, LANES)  # so its gradient is summed over the lanes
+
+
+def in_lanes(layout: Layout | None, function: Callable[..., Any], shared: int) -> Callable[..., Any]:
+    """`function` of arrays, computed in every lane by itself; as it is without a layout.
+
+    Its first `shared` arguments are whole in every lane. The others, and what it returns, are divided along
+    their first axis: a lane sees its part.
+    """
+    if layout is None:
+        return function
+
+    def divided(*arguments: Any) -> Any:
+        own = len(arguments) - shared
+        return jax.shard_map(
+            function,
+            mesh=layout.mesh,
+            in_specs=(*(PartitionSpec() for _ in range(shared)), *(PartitionSpec(LANES) for _ in range(own))),
+            out_specs=PartitionSpec(LANES),
+            axis_names=set(LANES),
+            check_vma=False,
+        )(*arguments)
+
+    return divided
 
 
 def of_lanes(sharding: NamedSharding) -> PartitionSpec:

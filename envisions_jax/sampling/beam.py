@@ -105,20 +105,28 @@ def _search(
     limits = np.minimum(max_new_tokens, context - len(shape.prefix) - lengths).astype(np.int32)
     limits[len(own) :] = 1  # rows without a prompt end at once
     prefix_length = jax.device_put(np.int32(len(shape.prefix)))
-    inputs = (policy.graphdef, policy.params, sampler.prefix_cache(shape.prefix), prefix_length)
+    # Every device of a mesh does the same: lanes share nothing out here.
+    weights, prefix = policy.sampled_with, sampler.prefix_cache(shape.prefix)
     prompt_cache, logits = jax.device_put(
         _no_prompts(policy.config, rows, shape.prompt_length, policy.dtype), policy.beside
     )
-    for prefilled, batch in prefill_prompts(*inputs, own, shape):
+    for prefilled, [batch] in prefill_prompts(
+        policy.graphdef, None, weights, prefix, prefix_length, own, shape
+    ):
         wanted = [(laid.prompt, laid.places) for laid in batch]
-        places = places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length)
+        places = Places(
+            *jax.device_put(places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length))
+        )
         last = np.zeros(rows, np.int32)
         last[: len(batch)] = [laid.places[-1] % shape.row_length for laid in batch]
         prompt_cache, logits = _put(
-            policy.graphdef, policy.params, prompt_cache, logits, prefilled, places, jax.device_put(last)
+            policy.graphdef, weights, prompt_cache, logits, prefilled, places, jax.device_put(last)
         )
     found = search(
-        *inputs,
+        policy.graphdef,
+        weights,
+        prefix,
+        prefix_length,
         prompt_cache,
         logits,
         *jax.device_put((lengths, table.next_state, limits)),

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from envisions_jax.models.attention import Readers, Seen, attend
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
+from envisions_jax.parallel.layout import Layout, in_lanes
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
@@ -59,7 +60,7 @@ class Seating:
     """Which slots go on from which of `p` roots, at most `m` slots from each."""
 
     rows: Int[Array, "p m"]  # slots; any where fewer sit
-    seats: Int[Array, " b"]  # where each slot sits in `rows`, flattened; any for free slots
+    seats: Int[Array, " b"]  # where each slot sits in `rows`, flattened; -1: it has no root
     lengths: Int[Array, " p"]
 
 
@@ -103,7 +104,12 @@ def nobody(
     )
 
 
-compiled_nobody = jax.jit(nobody, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def compiled_nobody(
+    config: LlamaConfig, dtype: jnp.dtype, slots: int, shape: StageShape, layout: Layout | None
+) -> tuple[Cache, Slots]:
+    """`nobody` made on the device, in every lane of a layout."""
+    return in_lanes(layout, functools.partial(nobody, config, dtype, slots, shape), shared=0)()
 
 
 class _DecodeAttention:
@@ -139,25 +145,48 @@ class _DecodeAttention:
         return attend(q, seen)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=(4, 5))
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(6, 7))
 def decode(
     graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
+    rule: Rule,
     roots: Cache,
     slots: Slots,
-    rule: Rule,
     arrivals: Arrivals,
     prefilled: Prefilled,
     seating: Seating,
-    enough: Int[Array, ""],
+    enough: Int[Array, " lanes"],
 ) -> tuple[Cache, Slots]:
-    """Lets `arrivals` enter, and decodes until `enough` slots are inactive: not at all where it is 0."""
+    """Lets `arrivals` enter, and decodes until `enough` slots are inactive: not at all where it is 0.
+
+    In every lane of the layout by itself: what follows `rule` lies side by side for all of them.
+    """
+    decoded = in_lanes(layout, functools.partial(_decode_lane, graphdef, layout), shared=4)
+    return decoded(params, prefix, prefix_length, rule, roots, slots, arrivals, prefilled, seating, enough)
+
+
+def _decode_lane(
+    graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
+    params: nnx.State,
+    prefix: Cache,
+    prefix_length: Int[Array, ""],
+    rule: Rule,
+    roots: Cache,
+    slots: Slots,
+    arrivals: Arrivals,
+    prefilled: Prefilled,
+    seating: Seating,
+    enough: Int[Array, "1"],
+) -> tuple[Cache, Slots]:
     roots, slots = _enter(nnx.merge(graphdef, params), roots, slots, rule, arrivals, prefilled)
 
     def going_on(slots: Slots) -> Array:
-        return (~slots.active).sum() < enough
+        here = (~slots.active).sum() < enough[0]
+        return here if layout is None else layout.in_step(here.astype(jnp.int32)) > 0
 
     def step(slots: Slots) -> Slots:
         model = nnx.merge(graphdef, params)

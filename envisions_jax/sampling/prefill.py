@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envisions_jax.models.attention import Seen, branch_mask, causal_attention, causal_mask, readable
 from envisions_jax.models.llama import Llama
+from envisions_jax.parallel.layout import Layout, in_lanes
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.sampling.trees import grow_trees, pack_trees
@@ -41,6 +42,14 @@ class Places:
     to: Int[Array, " a"]  # row of the cache they are put into; out of range: nowhere
     row: Int[Array, " a"]
     columns: Int[Array, "a t"]  # of the piece's tokens in that row; the rest is anything
+
+
+class HostPlaces(NamedTuple):
+    """The fields of `Places`, on the host."""
+
+    to: np.ndarray
+    row: np.ndarray
+    columns: np.ndarray
 
 
 class Laid(NamedTuple):
@@ -92,9 +101,10 @@ def prefill_prefix(graphdef: nnx.GraphDef[Llama], params: nnx.State, tokens: Int
     return tuple((keys[0], values[0]) for keys, values in itertools.starmap(readable, attention.cache))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def prefill_trees(
     graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
@@ -102,11 +112,17 @@ def prefill_trees(
     ends: Int[Array, "r t"],
     positions: Int[Array, "r t"],
 ) -> Prefilled:
-    """Prompts without their shared prefix, laid out as `trees.TreeBatch` has it."""
-    model = nnx.merge(graphdef, params)
-    attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
-    hidden = model(tokens, prefix_length + positions, attention)
-    return Prefilled(tuple(attention.cache), hidden)
+    """Prompts without their shared prefix, laid out as `trees.TreeBatch` has it, one batch for each lane."""
+
+    def in_lane(
+        params: nnx.State, prefix: Cache, prefix_length: Array, tokens: Array, ends: Array, positions: Array
+    ) -> Prefilled:
+        model = nnx.merge(graphdef, params)
+        attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
+        hidden = model(tokens, prefix_length + positions, attention)
+        return Prefilled(tuple(attention.cache), hidden)
+
+    return in_lanes(layout, in_lane, shared=3)(params, prefix, prefix_length, tokens, ends, positions)
 
 
 def put(cache: Cache, prefilled: Prefilled, places: Places) -> Cache:
@@ -135,30 +151,42 @@ def logits_after(
 
 def prefill_prompts(
     graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
     prompts: Sequence[Sequence[int]],
     shape: StageShape,
-) -> Iterator[tuple[Prefilled, list[Laid]]]:
-    """Computes prompts (without the prefix), some rows at a time; yields each batch, and what lies where."""
+) -> Iterator[tuple[Prefilled, list[list[Laid]]]]:
+    """Computes prompts (without the prefix), some rows at a time in each lane.
+
+    Yields each batch, and for each lane what lies where.
+    """
     trees = grow_trees(prompts, most=shape.row_length)
     firsts = list(itertools.accumulate((len(tree.branches) for tree in trees), initial=0))
-    for batch in pack_trees(trees, shape.row_length, shape.prefill_rows):
-        arrays = jax.device_put((batch.tokens, batch.ends, batch.positions))
-        prefilled = prefill_trees(graphdef, params, prefix, prefix_length, *arrays)
-        yield (
-            prefilled,
+    lanes = 1 if layout is None else layout.lanes
+    batches = pack_trees(trees, shape.row_length, shape.prefill_rows)
+    for start in range(0, len(batches), lanes):
+        parts = batches[start : start + lanes]
+        rows = np.zeros((3, lanes * shape.prefill_rows, shape.row_length), np.int32)
+        filled = np.concatenate([(part.tokens, part.ends, part.positions) for part in parts], axis=1)
+        rows[:, : filled.shape[1]] = filled
+        prefilled = prefill_trees(
+            graphdef, layout, params, prefix, prefix_length, *jax.device_put(tuple(rows))
+        )
+        laid = [
             [
                 Laid(firsts[branch.tree] + branch.number, branch.tree, len(branch.root), branch.places)
-                for branch in batch.branches
-            ],
-        )
+                for branch in part.branches
+            ]
+            for part in parts
+        ]
+        yield prefilled, laid + [[] for _ in range(lanes - len(parts))]
 
 
 def places_of(
     wanted: Sequence[tuple[int, Sequence[int]]], shape: StageShape, *, size: int, room: int, length: int
-) -> Places:
+) -> HostPlaces:
     """For `wanted` pairs (row of the cache, places in the flattened prefilled rows).
 
     Args:
@@ -172,7 +200,7 @@ def places_of(
         if len(places):
             row[number] = places[0] // shape.row_length
             columns[number, : len(places)] = np.asarray(places) % shape.row_length
-    return Places(*jax.device_put((to, row, columns)))
+    return HostPlaces(to, row, columns)
 
 
 def pad_tokens(rows: list[list[int]], shape: tuple[int, int]) -> np.ndarray:

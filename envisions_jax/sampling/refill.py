@@ -1,4 +1,4 @@
-"""One call of the sampler: which candidate sits where, slots refilled as they finish.
+"""One call of the sampler: prompts prefilled, candidates let into slots, slots refilled as they finish.
 
 Prompts are prefilled a few at a time, those that fill a row together, just before their candidates are
 needed. What a few candidates have in common, their root, is held until the last of them ends.
@@ -6,7 +6,6 @@ needed. What a few candidates have in common, their root, is held until the last
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
@@ -20,14 +19,13 @@ from envisions_jax.sampling import decode as device
 from envisions_jax.sampling import prefill
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.choose import stream_key
+from envisions_jax.sampling.lane import ADMITTED, Candidate, Group, Lane
 from envisions_jax.sampling.results import Generation
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.sampling.stopping import StopTable, cut_at_stop
 
 if TYPE_CHECKING:
     from envisions_jax.policy import Policy
-
-ADMITTED = 8  # candidates that enter slots in one call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,30 +40,6 @@ class Decoding:
     seed: int = 0
 
 
-@dataclasses.dataclass(eq=False)
-class _Group:
-    """Candidates that go on from one root, which may be empty."""
-
-    prefilled: prefill.Prefilled
-    root: Sequence[int]  # places in the prefilled rows, flattened
-    unfinished: int
-    held: int | None = None  # which of the roots on the device is theirs
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Candidate:
-    prompt: int
-    k: int
-    group: _Group
-    seat: int  # its number in the group
-    places: Sequence[int]  # of its prompt in the prefilled rows, flattened; its root's first
-    limit: int
-
-    @property
-    def rest(self) -> Sequence[int]:
-        return self.places[len(self.group.root) :]
-
-
 class Refill:
     """One call of `Sampler.generate`."""
 
@@ -78,22 +52,19 @@ class Refill:
         decoding: Decoding,
         slots: int,
     ) -> None:
-        self.policy, self.shape, self.table, self.decoding, self.size = policy, shape, table, decoding, slots
+        self.policy, self.shape, self.table, self.decoding = policy, shape, table, decoding
         prefix_length = jax.device_put(np.int32(len(shape.prefix)))
-        self.inputs = (policy.graphdef, policy.params, prefix, prefix_length)
+        self.inputs = (policy.graphdef, policy.layout, policy.sampled_with, prefix, prefix_length)
         self.rule = device.Rule(
             *jax.device_put((np.float32(decoding.temperature), np.float32(decoding.top_p), table.next_state))
         )
+        self.size = -(-slots // policy.lanes)  # of each lane
+        self.lanes = [Lane(shape, self.size) for _ in range(policy.lanes)]
         self.roots, self.slots = self._nobody()
-        held = shape.roots(slots)
-        self.free_roots = list(range(held))
-        self.rows, self.root_lengths = np.zeros((held, shape.seats), np.int32), np.zeros(held, np.int32)
-        self.seats = np.zeros(slots, np.int32)
-        self.occupants: list[_Candidate | None] = [None] * slots
         self.prefilled: prefill.Prefilled | None = None  # what entered last came from
 
     def _nobody(self) -> tuple[Cache, device.Slots]:
-        """Empty roots and slots.
+        """Empty roots and slots of all lanes.
 
         The host's zeros where that is the device, since a program that makes some would be compiled for each
         shape; elsewhere gigabytes would be longer on their way.
@@ -101,42 +72,51 @@ class Refill:
 
         def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
             # A copy: decode writes into it.
-            return jax.device_put(np.zeros(shape, dtype), self.policy.beside, may_alias=False)
+            whole = np.zeros((len(self.lanes) * shape[0], *shape[1:]), dtype)
+            return jax.device_put(whole, self.policy.rows, may_alias=False)
 
         config, dtype, shape = self.policy.config, self.policy.dtype, self.shape
         if jax.default_backend() == "cpu":
             return device.nobody(config, dtype, self.size, shape, zeros)
-        empty = device.compiled_nobody(config, dtype, self.size, dataclasses.replace(shape, prefix=()))
-        return jax.device_put(empty, self.policy.beside)
+        return device.compiled_nobody(
+            config, dtype, self.size, dataclasses.replace(shape, prefix=()), self.policy.layout
+        )
 
     def results(
         self, prompts: Sequence[Sequence[int]], identities: Sequence[str]
     ) -> Iterator[tuple[tuple[int, int], Generation]]:
         """Yields ((prompt, k), candidate) as they finish."""
-        waiting = collections.deque[_Candidate]()
-        source = self._candidates(prompts)
+        source = self._batches(prompts)
         exhausted = False
         while True:
-            free = [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
-            while not exhausted and len(waiting) < len(free):
-                group = next(source, None)
-                exhausted = group is None
-                waiting.extend(group or ())
-            entering = self._next(waiting, free)
-            while further := self._next(waiting, free):
-                self._decode(entering, identities, enough=0)  # they enter, and nothing is decoded yet
+            while not exhausted and any(lane.is_short for lane in self.lanes):
+                batch = next(source, None)
+                exhausted = batch is None
+                for lane, candidates in zip(self.lanes, batch or [], strict=False):
+                    lane.waiting.extend(candidates)
+            entering = self._admit()
+            while any(further := self._admit()):
+                # They enter, and nothing is decoded yet.
+                self._decode(entering, identities, [0] * len(self.lanes))
                 entering = further
-            busy = sum(occupant is not None for occupant in self.occupants)
-            if not busy:
+            if not any(lane.busy for lane in self.lanes):
                 return
-            more = bool(waiting) or not exhausted
-            # With nothing left to admit, run the rest to its end; else come back for one call's worth.
-            enough = self.size - busy + min(busy, ADMITTED) if more else self.size
-            self._decode(entering, identities, enough)
+            self._decode(entering, identities, [self._enough(lane, exhausted) for lane in self.lanes])
             yield from self._harvest()
 
-    def _candidates(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[_Candidate]]:
-        """Prefills prompts, a batch at a time, and yields the candidates of each root.
+    def _enough(self, lane: Lane, exhausted: bool) -> int:
+        """Inactive slots at which a lane's decoding ends."""
+        more = bool(lane.waiting) or not exhausted
+        # With nothing left to admit, run the rest to its end; else come back for one call's worth.
+        return self.size - lane.busy + min(lane.busy, ADMITTED) if more else self.size
+
+    def _admit(self) -> list[list[tuple[int, Candidate]]]:
+        """For each lane those that enter in one call: all of prompts that were prefilled together."""
+        first = [group.batch for lane in self.lanes if (group := lane.first())]
+        return [lane.admit(min(first)) if first else [] for lane in self.lanes]
+
+    def _batches(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[list[Candidate]]]:
+        """Prefills prompts, a batch for each lane at a time, and yields the candidates of each lane.
 
         Prompts that are the same token for token (refinements of equal candidates) are computed once.
         """
@@ -145,21 +125,27 @@ class Refill:
             askers.setdefault(tuple(prompt), []).append(number)
         distinct = list(askers)
         own = [prompt[len(self.shape.prefix) :] for prompt in distinct]
-        for prefilled, batch in prefill.prefill_prompts(*self.inputs, own, self.shape):
-            for laid, root in self._divide(batch):
-                asked = [
-                    (asker, k, prompt)
-                    for prompt in laid
-                    for asker in askers[distinct[prompt.prompt]]
-                    for k in range(self.decoding.k)
-                ]
-                for start in range(0, len(asked), self.shape.seats):
-                    members = asked[start : start + self.shape.seats]
-                    group = _Group(prefilled, laid[0].places[:root], len(members))
-                    yield [
-                        _Candidate(asker, k, group, seat, prompt.places, self._limit(distinct[prompt.prompt]))
-                        for seat, (asker, k, prompt) in enumerate(members)
+        batches = prefill.prefill_prompts(*self.inputs, own, self.shape)
+        for number, (prefilled, laid) in enumerate(batches):
+
+            def candidates(
+                part: Sequence[prefill.Laid], number: int = number, prefilled: prefill.Prefilled = prefilled
+            ) -> Iterator[Candidate]:
+                for prompts, root in self._divide(part):
+                    asked = [
+                        (asker, k, prompt)
+                        for prompt in prompts
+                        for asker in askers[distinct[prompt.prompt]]
+                        for k in range(self.decoding.k)
                     ]
+                    for start in range(0, len(asked), self.shape.seats):
+                        members = asked[start : start + self.shape.seats]
+                        group = Group(number, prefilled, prompts[0].places[:root], len(members))
+                        for seat, (asker, k, prompt) in enumerate(members):
+                            limit = self._limit(distinct[prompt.prompt])
+                            yield Candidate(asker, k, group, seat, prompt.places, limit)
+
+            yield [list(candidates(part)) for part in laid]
 
     def _divide(self, batch: Sequence[prefill.Laid]) -> Iterator[tuple[list[prefill.Laid], int]]:
         """The prompts that go on from one root, and how many of their tokens it is."""
@@ -181,77 +167,36 @@ class Refill:
         return min(self.decoding.max_new_tokens, room)
 
     def _decode(
-        self, entering: Sequence[tuple[int, _Candidate]], identities: Sequence[str], enough: int
+        self,
+        entering: Sequence[Sequence[tuple[int, Candidate]]],
+        identities: Sequence[str],
+        enough: Sequence[int],
     ) -> None:
-        """Lets candidates enter, and decodes until `enough` slots are inactive."""
-        if entering:
-            self.prefilled = entering[0][1].group.prefilled
+        """Lets candidates enter, and decodes until in each lane `enough` slots are inactive."""
+        for _, candidate in itertools.chain(*entering):
+            self.prefilled = candidate.group.prefilled
         assert self.prefilled is not None  # whoever decodes has entered
-        # Copies: the device may read the host's arrays in place, even when the next candidates sit down.
-        seating = (self.rows.copy(), self.seats.copy(), self.root_lengths.copy())
+
+        def key(candidate: Candidate) -> np.ndarray:
+            return stream_key(self.decoding.seed, identities[candidate.prompt], candidate.k)
+
+        arrivals = [lane.arrivals(new, key) for lane, new in zip(self.lanes, entering, strict=True)]
+        roots, rests, others = (self._beside(*parts) for parts in zip(*arrivals, strict=True))
         self.roots, self.slots = device.decode(
             *self.inputs,
+            self.rule,
             self.roots,
             self.slots,
-            self.rule,
-            self._arrivals(entering, identities),
+            device.Arrivals(prefill.Places(*roots), prefill.Places(*rests), *others),
             self.prefilled,
-            device.Seating(*jax.device_put(seating)),
-            jax.device_put(np.int32(enough)),
+            device.Seating(*self._beside(*(lane.seating() for lane in self.lanes))),
+            jax.device_put(np.asarray(enough, np.int32)),
         )
 
-    def _next(self, waiting: collections.deque[_Candidate], free: list[int]) -> list[tuple[int, _Candidate]]:
-        """Takes those that may enter in one call, each with its slot: prefilled together, roots free."""
-        entering: list[tuple[int, _Candidate]] = []
-        new_roots = 0
-        while free and waiting and len(entering) < ADMITTED:
-            group = waiting[0].group
-            if entering and group.prefilled is not entering[0][1].group.prefilled:
-                break
-            if group.root and group.held is None:
-                if not self.free_roots or new_roots == self._most_new_roots:
-                    break
-                group.held = self.free_roots.pop(0)
-                self.root_lengths[group.held] = len(group.root)
-                new_roots += 1
-            slot, candidate = free.pop(0), waiting.popleft()
-            self.occupants[slot] = candidate
-            if group.held is not None:
-                self.rows[group.held, candidate.seat] = slot
-                self.seats[slot] = group.held * self.shape.seats + candidate.seat
-            entering.append((slot, candidate))
-        return entering
-
-    @property
-    def _most_new_roots(self) -> int:
-        """In one call that admits."""
-        return min(len(self.rows), -(-ADMITTED // self.shape.seats) + 1)
-
-    def _arrivals(
-        self, entering: Sequence[tuple[int, _Candidate]], identities: Sequence[str]
-    ) -> device.Arrivals:
-        numbers = np.zeros((5, ADMITTED), np.int32)
-        keys = np.zeros((ADMITTED, 2), np.uint32)
-        for place, (_, candidate) in enumerate(entering):
-            row, column = divmod(candidate.places[-1], self.shape.row_length)
-            lengths = len(candidate.places), len(candidate.rest)
-            numbers[:, place] = row, column, *lengths, candidate.limit
-            keys[place] = stream_key(self.decoding.seed, identities[candidate.prompt], candidate.k)
-        # Whoever sits first brings the root.
-        roots = [
-            (candidate.group.held, candidate.group.root)
-            for _, candidate in entering
-            if candidate.seat == 0 and candidate.group.held is not None
-        ]
-        rests = [(slot, candidate.rest) for slot, candidate in entering]
-        shape = self.shape
-        return device.Arrivals(
-            prefill.places_of(
-                roots, shape, size=len(self.rows), room=self._most_new_roots, length=shape.root_length
-            ),
-            prefill.places_of(rests, shape, size=self.size, room=ADMITTED, length=shape.rest_length),
-            *jax.device_put((*numbers, keys)),
-        )
+    def _beside(self, *of_lanes: Sequence[np.ndarray]) -> Sequence[jax.Array]:
+        """The same arrays of all lanes, side by side, on the device."""
+        together = tuple(np.concatenate(arrays) for arrays in zip(*of_lanes, strict=True))
+        return jax.device_put(together)
 
     def _harvest(self) -> Iterator[tuple[tuple[int, int], Generation]]:
         """Takes what finished slots hold, and frees them."""
@@ -259,23 +204,14 @@ class Refill:
         active, tokens, log_probs, count, state = jax.device_get(
             (slots.active, slots.tokens, slots.log_probs, slots.count, slots.state)
         )
-        for slot, occupant in enumerate(self.occupants):
-            if occupant is not None and not active[slot]:
-                self._leave(slot, occupant)
-                end = count[slot]
-                yield (
-                    (occupant.prompt, occupant.k),
-                    self._generation(
-                        tokens[slot, :end].tolist(), log_probs[slot, :end].copy(), int(state[slot])
-                    ),
+        for number, lane in enumerate(self.lanes):
+            first = number * self.size
+            for slot, candidate in lane.leave(active[first : first + self.size]):
+                at, end = first + slot, count[first + slot]
+                found = self._generation(
+                    tokens[at, :end].tolist(), log_probs[at, :end].copy(), int(state[at])
                 )
-
-    def _leave(self, slot: int, candidate: _Candidate) -> None:
-        self.occupants[slot] = None
-        group = candidate.group
-        group.unfinished -= 1
-        if not group.unfinished and group.held is not None:
-            self.free_roots.append(group.held)
+                yield (candidate.prompt, candidate.k), found
 
     def _generation(self, tokens: list[int], log_probs: np.ndarray, state: int) -> Generation:
         reason = self.table.reason(int(state))

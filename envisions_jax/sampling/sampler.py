@@ -76,7 +76,7 @@ class Sampler:
             tokens = prefill.pad_tokens([list(prefix)], (1, prefix_room(prefix)))
             policy = self._policy
             self._prefixes[prefix] = prefill.prefill_prefix(
-                policy.graphdef, policy.params, jax.device_put(tokens)
+                policy.graphdef, policy.sampled_with, jax.device_put(tokens)
             )
             if len(self._prefixes) > 2:
                 self._prefixes.popitem(last=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,11 @@ from jaxtyping import Array, Float, Int
 
 from envisions_jax.models.attention import branch_mask
 from envisions_jax.models.llama import Llama
+from envisions_jax.parallel.layout import Layout, in_lanes
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import PromptAttention
 from envisions_jax.sampling.shapes import best_row_length, shared_prefix
-from envisions_jax.sampling.trees import Tree, TreeBatch, pack_trees
+from envisions_jax.sampling.trees import Branch, Tree, TreeBatch, pack_trees
 
 if TYPE_CHECKING:
     from envisions_jax.policy import Policy
@@ -64,8 +65,10 @@ class Scorer:
         largest = max((tree.size for tree in trees), default=0)
         if not row_length or largest > row_length:
             row_length = best_row_length(lambda _: trees, largest)
-        for batch in pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length)):
-            for branch, log_probs in zip(batch.branches, self._score_batch(batch, prefix), strict=True):
+        batches = pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length))
+        lanes = self._policy.lanes
+        for start in range(0, len(batches), lanes):
+            for branch, log_probs in self._score_batches(batches[start : start + lanes], prefix):
                 number, tree = asked[branch.tree]
                 found[number][tuple(tree.branches[branch.number])] = log_probs
         return [
@@ -73,29 +76,47 @@ class Scorer:
             for scored, group in zip(found, completions, strict=True)
         ]
 
-    def _score_batch(self, batch: TreeBatch, prefix: tuple[int, ...]) -> list[np.ndarray]:
-        """Of each branch the log-probs of its own tokens, each predicted at the place before it."""
-        lengths = [len(branch.own) for branch in batch.branches]
-        places = [branch.places for branch in batch.branches]
-        predicting = [place for path, n in zip(places, lengths, strict=True) for place in path[-n - 1 : -1]]
+    def _score_batches(
+        self, batches: Sequence[TreeBatch], prefix: tuple[int, ...]
+    ) -> Iterator[tuple[Branch, np.ndarray]]:
+        """Of each branch of at most one batch for each lane the log-probs of its own tokens."""
+        policy = self._policy
+        wanted = [_Wanted.of(batch) for batch in batches]
+        wanted += [wanted[0].nothing()] * (policy.lanes - len(batches))
+        together = map(np.concatenate, zip(*(part.arrays for part in wanted), strict=True))
+        log_probs = score_rows(
+            policy.graphdef,
+            policy.layout,
+            policy.sampled_with,
+            self._sampler.prefix_cache(prefix),
+            *jax.device_put((np.int32(len(prefix)), *together)),
+        )
+        for batch, flat in zip(batches, np.split(np.asarray(log_probs), policy.lanes), strict=False):
+            ends = itertools.accumulate((len(branch.own) for branch in batch.branches), initial=0)
+            for branch, (start, end) in zip(batch.branches, itertools.pairwise(ends), strict=True):
+                yield branch, flat[start:end]
+
+
+class _Wanted(NamedTuple):
+    """What `score_rows` is given of a batch: rows, and which tokens of them are predicted where."""
+
+    arrays: tuple[np.ndarray, ...]  # tokens, ends, positions, at, targets, count
+
+    @classmethod
+    def of(cls, batch: TreeBatch) -> _Wanted:
+        """Each token of a branch is predicted at the place before it."""
+        predicting = [
+            place for branch in batch.branches for place in branch.places[-len(branch.own) - 1 : -1]
+        ]
         predicted = [place for branch in batch.branches for place in branch.own]
         at, targets = np.zeros((2, batch.tokens.size), np.int32)
         at[: len(predicting)], targets[: len(predicted)] = predicting, batch.tokens.reshape(-1)[predicted]
-        log_probs = score_rows(
-            self._policy.graphdef,
-            self._policy.params,
-            self._sampler.prefix_cache(prefix),
-            *jax.device_put(
-                (
-                    np.int32(len(prefix)),
-                    *(batch.tokens, batch.ends, batch.positions, at, targets),
-                    np.int32(len(predicted)),
-                )
-            ),
-        )
-        ends = np.cumsum([0, *lengths])
-        flat = np.asarray(log_probs)
-        return [flat[start:end] for start, end in itertools.pairwise(ends)]
+        count = np.array([len(predicted)], np.int32)
+        return cls((batch.tokens, batch.ends, batch.positions, at, targets, count))
+
+    def nothing(self) -> _Wanted:
+        """For a lane that is left without a batch."""
+        return _Wanted(tuple(map(np.zeros_like, self.arrays)))
 
 
 def plan_rows(
@@ -132,9 +153,10 @@ def _trees(prompt: Sequence[int], completions: Sequence[Sequence[int]], most: in
         yield Tree(prompt, group)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def score_rows(
     graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
@@ -143,14 +165,33 @@ def score_rows(
     positions: Int[Array, "b t"],
     at: Int[Array, " m"],
     targets: Int[Array, " m"],
-    count: Int[Array, ""],
+    count: Int[Array, " lanes"],
 ) -> Float[Array, " m"]:
-    """log π(target) for the tokens that the flat places `at` predict; the first `count` are wanted."""
-    model = nnx.merge(graphdef, params)
-    attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
-    hidden = model(tokens, prefix_length + positions, attention)
-    hidden = hidden.reshape(-1, hidden.shape[-1])[at]
-    return target_log_probs(model, hidden, targets, count)
+    """log π(target) for the tokens that the flat places `at` predict; the first `count` are wanted.
+
+    In every lane of the layout by itself: what follows `prefix_length` lies side by side for all of them.
+    """
+
+    def in_lane(
+        params: nnx.State,
+        prefix: Cache,
+        prefix_length: Array,
+        tokens: Array,
+        ends: Array,
+        positions: Array,
+        at: Array,
+        targets: Array,
+        count: Array,
+    ) -> Array:
+        model = nnx.merge(graphdef, params)
+        attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
+        hidden = model(tokens, prefix_length + positions, attention)
+        hidden = hidden.reshape(-1, hidden.shape[-1])[at]
+        visited = count[0] if layout is None else layout.in_step(count[0])
+        return target_log_probs(model, hidden, targets, visited)
+
+    rows = (tokens, ends, positions, at, targets, count)
+    return in_lanes(layout, in_lane, shared=3)(params, prefix, prefix_length, *rows)
 
 
 def target_log_probs(

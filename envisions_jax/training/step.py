@@ -50,20 +50,16 @@ def microbatch_loss(
     With a `layout` it is that of one lane, within `jax.shard_map`.
     """
     model = nnx.merge(graphdef, params)
-    gather = None
+    gather, visited = None, jnp.asarray(microbatch.num_targets).reshape(())
     if layout is not None:
-        gather = functools.partial(layout.gather, dtype=model.dtype)
+        gather, visited = functools.partial(layout.gather, dtype=model.dtype), layout.in_step(visited)
         model = nnx.merge(graphdef, layout.gather_ends(params, model.dtype))
     microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
     attention = CausalAttention(branch_mask(microbatch.ends))
     hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat, gather=gather)
     at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
     loss, nll = chunked_cross_entropy(
-        at_targets,
-        model.head,
-        microbatch.target_ids,
-        microbatch.target_weights,
-        microbatch.num_targets.reshape(()),
+        at_targets, model.head, microbatch.target_ids, microbatch.target_weights, visited
     )
     of_kind = microbatch.target_kinds == jnp.arange(len(KINDS))[:, None]
     return loss, jnp.sum(of_kind * microbatch.target_weights * nll, axis=1)

@@ -162,3 +162,19 @@ def test_first_tokens_follow_the_models_distribution(
     keep = wanted > 0
     assert observed[~keep].sum() == 0
     assert stats.chisquare(observed[keep], wanted[keep] * observed.sum() / wanted[keep].sum()).pvalue > 1e-3
+
+
+def test_who_has_no_root_reads_none_of_the_others(tiny_policy: Policy) -> None:
+    """Short prompts that begin like no other, in a stage whose other candidates share roots."""
+    beginning = list(range(20, 34))
+    shared = [[*beginning, 60 + n, *[n + 3] * 245, 90 + k, 7] for n in range(8) for k in range(4)]
+    alone = [[*beginning, 80 + n, *[n + 40] * 6] for n in range(6)]
+    prompts = [prompt for place in range(8) for prompt in (*shared[4 * place :][:4], *alone[place:][:1])]
+    shape = tiny_policy.plan_stage(prompts, 24)
+    assert shape.root_length and shape.rest_length
+    found = tiny_policy.generate(prompts, max_new_tokens=24, temperature=0.8, slots=16, shape=shape)
+    for prompt, [candidate] in zip(prompts, found, strict=True):
+        if prompt in alone:
+            [[expected]] = tiny_policy.generate([prompt], max_new_tokens=24, temperature=0.8)
+            assert candidate.tokens == expected.tokens
+            assert np.abs(candidate.log_probs - expected.log_probs).max() <= 1e-4
