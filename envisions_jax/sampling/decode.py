@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,9 @@ from envisions_jax.parallel.layout import Layout, in_lanes
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
-from envisions_jax.sampling.shapes import StageShape
+from envisions_jax.sampling.shapes import FEW, StageShape
+
+_SAID = ("tokens", "log_probs", "count", "state", "active")
 
 Zeros = Callable[[tuple[int, ...], DTypeLike], Array]  # makes an array of this shape and type
 
@@ -112,17 +115,29 @@ def compiled_nobody(
     return in_lanes(layout, functools.partial(nobody, config, dtype, slots, shape), shared=0)()
 
 
+class Roots(NamedTuple):
+    """What candidates go on from."""
+
+    cache: Cache
+    lengths: Int[Array, " p"]
+    readers: Readers | None  # None: slot i goes on from root i
+
+    def of(self, seats: Int[Array, " b"]) -> Roots:
+        """One root for each of some slots that sit there, an empty one for who has none."""
+        assert self.readers is not None
+        root = jnp.maximum(seats, 0) // self.readers.rows.shape[1]
+        lengths = jnp.where(seats < 0, 0, self.lengths[root])
+        return Roots(jax.tree.map(lambda x: x[root], self.cache), lengths, None)
+
+
 class _DecodeAttention:
     """One new token a slot; writes its keys and values behind the slot's earlier ones."""
 
-    def __init__(
-        self, prefix: Cache, prefix_length: Array, roots: Cache, seating: Seating, slots: Slots
-    ) -> None:
+    def __init__(self, prefix: Cache, prefix_length: Array, roots: Roots, slots: Slots) -> None:
         self.prefix, self.prefix_length = prefix, prefix_length
         self.roots, self.slots = roots, slots
-        self.readers = Readers(seating.rows, seating.seats)
-        root_room, own_room = (cache[0][0].shape[-1] for cache in (roots, slots.cache))
-        self.root_mask = (jnp.arange(root_room) < seating.lengths[:, None])[:, None]
+        root_room, own_room = (cache[0][0].shape[-1] for cache in (roots.cache, slots.cache))
+        self.root_mask = (jnp.arange(root_room) < roots.lengths[:, None])[:, None]
         self.last = slots.rest_lengths + slots.count - 1  # the new token's place
         self.own_mask = (jnp.arange(own_room) <= self.last[:, None])[:, None]
         self.cache: list[LayerCache] = []
@@ -141,7 +156,7 @@ class _DecodeAttention:
         self.cache.append((keys, values))
         seen = [*seen_of_prefix(self.prefix, layer, self.prefix_length), Seen(keys, values, self.own_mask)]
         if self.root_mask.shape[-1]:
-            seen.append(Seen(*self.roots[layer], self.root_mask, self.readers))
+            seen.append(Seen(*self.roots.cache[layer], self.root_mask, self.roots.readers))
         return attend(q, seen)
 
 
@@ -183,24 +198,49 @@ def _decode_lane(
     enough: Int[Array, "1"],
 ) -> tuple[Cache, Slots]:
     roots, slots = _enter(nnx.merge(graphdef, params), roots, slots, rule, arrivals, prefilled)
+    b, shares_layers = len(slots.count), layout is not None and layout.mesh.shape["tensor"] > 1
 
-    def going_on(slots: Slots) -> Array:
-        here = (~slots.active).sum() < enough[0]
-        return here if layout is None else layout.in_step(here.astype(jnp.int32)) > 0
+    def decode_until(left: Array, roots: Roots, slots: Slots) -> Slots:
+        """Steps until at most `left` slots are active."""
 
-    def step(slots: Slots) -> Slots:
-        model = nnx.merge(graphdef, params)
-        rows = jnp.arange(len(slots.count))
-        attention = _DecodeAttention(prefix, prefix_length, roots, seating, slots)
-        last = slots.tokens[rows, slots.count - 1]
-        position = prefix_length + slots.prompt_lengths + slots.count - 1
-        hidden = model(last[:, None], position[:, None], attention)[:, 0]
-        tokens, log_probs = choose_tokens(
-            model.logits(hidden), slots.keys, slots.count, rule.temperature, rule.top_p
-        )
-        return _append(dataclasses.replace(slots, cache=tuple(attention.cache)), tokens, log_probs, rule)
+        def going_on(slots: Slots) -> Array:
+            here = slots.active.sum() > left
+            return here if layout is None else layout.in_step(here.astype(jnp.int32)) > 0
 
-    return roots, jax.lax.while_loop(going_on, step, slots)
+        def step(slots: Slots) -> Slots:
+            model = nnx.merge(graphdef, params)
+            rows = jnp.arange(len(slots.count))
+            attention = _DecodeAttention(prefix, prefix_length, roots, slots)
+            last = slots.tokens[rows, slots.count - 1]
+            position = prefix_length + slots.prompt_lengths + slots.count - 1
+            hidden = model(last[:, None], position[:, None], attention)[:, 0]
+            tokens, log_probs = choose_tokens(
+                model.logits(hidden), slots.keys, slots.count, rule.temperature, rule.top_p
+            )
+            moved = dataclasses.replace(slots, cache=tuple(attention.cache))
+            return _append(moved, tokens, log_probs, rule)
+
+        return jax.lax.while_loop(going_on, step, slots)
+
+    held = Roots(roots, seating.lengths, Readers(seating.rows, seating.seats))
+    left = b - enough[0]
+    if b < 2 * FEW or shares_layers:
+        return roots, decode_until(left, held, slots)
+    slots = decode_until(jnp.where(left == 0, FEW, left), held, slots)
+
+    def finish(slots: Slots) -> dict[str, Array]:
+        """What the last few say, moved together: a step costs by slots, whether they are active or not."""
+        (at,) = jnp.nonzero(slots.active, size=FEW, fill_value=b)
+        few = jax.tree.map(lambda x: x.at[at].get(mode="clip"), slots)
+        few = dataclasses.replace(few, active=few.active & (at < b))
+        done = decode_until(jnp.int32(0), held.of(seating.seats.at[at].get(mode="clip")), few)
+        return {name: getattr(slots, name).at[at].set(getattr(done, name), mode="drop") for name in _SAID}
+
+    # Without the cache, of which a copy would be made: nobody needs it any more.
+    said = jax.lax.cond(
+        left == 0, finish, lambda slots: {name: getattr(slots, name) for name in _SAID}, slots
+    )
+    return roots, dataclasses.replace(slots, **said)
 
 
 def _enter(

@@ -23,6 +23,7 @@ ATTENTION_COSTS_AS_MUCH = 5000  # SmolLM2: half of a row of 5,000 x 4 x 576 x 30
 MOST_PROMPTS_A_ROW = 8  # longer rows are not worth a look
 ABOUT_THE_SAME = 1.05
 PLANNED = 512  # prompts of a stage that its rows are planned from
+FEW = 16  # slots that the last candidates of a call move to
 MOST_SEATS = 8  # candidates that read one root together
 SHARING_COSTS = 64  # tokens of a prompt that could be read in the time that one more place to attend to takes
 # Times as many places to attend to, or as much to compute: beyond, a shape is left for a better one.

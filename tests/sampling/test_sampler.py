@@ -178,3 +178,27 @@ def test_who_has_no_root_reads_none_of_the_others(tiny_policy: Policy) -> None:
             [[expected]] = tiny_policy.generate([prompt], max_new_tokens=24, temperature=0.8)
             assert candidate.tokens == expected.tokens
             assert np.abs(candidate.log_probs - expected.log_probs).max() <= 1e-4
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_the_last_few_say_the_same_where_they_move_together(tiny_policy: Policy, k: int) -> None:
+    """With many slots candidates move when few are left; with few slots they stay where they are."""
+    beginning = list(range(20, 34))
+    refinements = [[*beginning, 60 + n, *[n + 3] * 245, 90 + j, 7] for n in range(8) for j in range(4)]
+    prompts = [*refinements, *([*beginning, 80 + n, *[n + 40] * 6] for n in range(12))]
+    settings = {"k": k, "max_new_tokens": 40, "temperature": 0.9, "top_p": 0.95, "seed": 5}
+    stay = tiny_policy.generate(prompts, slots=24, **settings)
+    move = tiny_policy.generate(prompts, slots=48, **settings)
+    lengths = {len(candidate.tokens) for candidates in stay for candidate in candidates}
+    assert min(lengths) < 20 and max(lengths) == 40
+    for one, other in zip(stay, move, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert (a.tokens, a.finish_reason) == (b.tokens, b.finish_reason)
+            assert np.abs(a.log_probs - b.log_probs).max() <= 1e-5
+
+
+def test_a_call_that_is_refilled_and_then_runs_out_loses_nobody(tiny_policy: Policy) -> None:
+    prompts = [[5, 6, n] for n in range(10, 110)]
+    found = tiny_policy.generate(prompts, max_new_tokens=16, slots=32)
+    alone = tiny_policy.generate(prompts, max_new_tokens=16, slots=8)
+    assert [x.tokens for [x] in found] == [x.tokens for [x] in alone]
