@@ -16,7 +16,10 @@ BEFORE = {
     "quickstart": ("base", ("base, few-shot",)),
     "logic": ("cold_start", ("cold start on 24 demonstrations", "Unknown")),
 }
-MOST_PROGRAMS = 12  # whatever the number of tasks and iterations
+# Whatever the number of tasks and iterations. Beam search is three programs: room for prompts, their way there,
+# and the search itself.
+MOST_PROGRAMS = {"math": 15}
+MOST_PROGRAMS_OF_OTHERS = 12
 
 
 @pytest.mark.slow
@@ -40,7 +43,7 @@ def test_tiny_variant(name: str, tmp_path: Path, shared_data: Path) -> None:
     for word in (*told, f"iteration {iterations}/{iterations}: solved", "the first candidate, "):
         assert word in done.stdout
     last = re.search(r"^(\d+) programs compiled, peak memory", done.stdout, re.MULTILINE)
-    assert last and int(last[1]) <= MOST_PROGRAMS
+    assert last and int(last[1]) <= MOST_PROGRAMS.get(name, MOST_PROGRAMS_OF_OTHERS)
     assert not done.stderr, "libraries are to be quiet"
     records = read_metrics(workdir / "metrics.jsonl")
     assert {"train", "iteration", first} - {None} == {record["kind"] for record in records}
