@@ -16,8 +16,8 @@ BEFORE = {
     "quickstart": ("base", ("base, few-shot",)),
     "logic": ("cold_start", ("cold start on 24 demonstrations", "Unknown")),
 }
-# Whatever the number of tasks and iterations. Beam search is three programs: room for prompts, their way there,
-# and the search itself.
+# Whatever the number of tasks and iterations. Beam search is three programs: room for prompts, their way
+# there, and the search itself.
 MOST_PROGRAMS = {"math": 15}
 MOST_PROGRAMS_OF_OTHERS = 12
 
