@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import jax
 
 from envisions_jax.models.config import LlamaConfig
-from envisions_jax.sampling.shapes import FEW, StageShape
+from envisions_jax.sampling.shapes import StageShape, moved_slots
 from envs.memory import memory_mib
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def activation_bytes(policy: Policy, rows: int, row_length: int) -> int:
 def cache_bytes(config: LlamaConfig, shape: StageShape, slots: int, itemsize: int) -> int:
     """Keys and values of the prefix, the roots, all slots, and those that the last candidates move to."""
     own = slots * (shape.rest_length + shape.new_length)
-    moved = FEW * (shape.prompt_length + shape.new_length) if slots >= 2 * FEW else 0
+    moved = moved_slots(slots) * (shape.prompt_length + shape.new_length)
     tokens = shape.prefix_length + shape.roots(slots) * shape.root_length + own + moved
     return 2 * tokens * config.num_layers * config.num_kv_heads * config.head_dim * itemsize
 

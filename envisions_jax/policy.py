@@ -131,12 +131,7 @@ class Policy:
     @functools.cached_property
     def sampled_with(self) -> nnx.State:
         """The weights as sampling and scoring use them: whole in every lane, in the type they compute in."""
-        if self.layout is None:
-            return self.params
-        return jax.jit(self._to_sample_with, out_shardings=self.layout.shardings(self.params))(self.params)
-
-    def _to_sample_with(self, params: nnx.State) -> nnx.State:
-        return jax.tree.map(lambda x: x if x.ndim == 1 else x.astype(self.dtype), params)
+        return self.params if self.layout is None else _whole_in_lanes(self.layout, self.dtype, self.params)
 
     @property
     def lanes(self) -> int:
@@ -464,6 +459,12 @@ class Policy:
             f"{length} tokens",
             f"the model's context is {context} tokens; shorten it",
         )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _whole_in_lanes(layout: Layout, dtype: jnp.dtype, params: nnx.State) -> nnx.State:
+    converted = jax.tree.map(lambda x: x if x.ndim == 1 else x.astype(dtype), params)
+    return jax.lax.with_sharding_constraint(converted, layout.shardings(params))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -51,14 +51,13 @@ class Reporter:
             yield lambda _: None
         elif self._console.is_terminal:
             with self._bar(name, total, done) as advance:
-                yield self._telling_the_first(name, advance) if samples else advance
+                yield self._telling_the_first(name, advance, samples)
         else:
-            advance = _Lines(self, name, total, done).advance
-            yield self._telling_the_first(name, advance) if samples else advance
+            yield self._telling_the_first(name, _Lines(self, name, total, done).advance, samples)
 
-    def _telling_the_first(self, name: str, advance: Advance) -> Advance:
+    def _telling_the_first(self, name: str, advance: Advance, samples: bool) -> Advance:
         def told(steps: int) -> None:
-            if steps and not self._has_candidates:
+            if samples and steps and not self._has_candidates:
                 self._has_candidates = True
                 self.line(f"  {name}: the first candidate, {duration(process_age())} after the start")
             advance(steps)

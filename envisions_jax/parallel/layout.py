@@ -95,14 +95,6 @@ class Layout:
         """The sharding of every parameter of a state, abstract or real."""
         return _by_path(state, self.sharding)
 
-    def in_step(self, rounds: Array) -> Array:
-        """How often a loop has to go round in every lane, given what each lane needs.
-
-        As often as it needs, but where devices share the inside of layers: the compiler makes these exchange
-        across all lanes at once, so that all go round as often as any.
-        """
-        return jax.lax.pmax(rounds, LANES) if self.mesh.shape["tensor"] > 1 else rounds
-
     def gather(self, block: Block, dtype: DTypeLike) -> Block:
         """A layer with its parameters whole, within `jax.shard_map` over the lanes.
 
@@ -153,6 +145,20 @@ def in_lanes(layout: Layout | None, function: Callable[..., Any], shared: int) -
         )(*arguments)
 
     return divided
+
+
+def shares_layers(layout: Layout | None) -> bool:
+    """Do several devices share the inside of layers?"""
+    return layout is not None and layout.mesh.shape["tensor"] > 1
+
+
+def in_step(layout: Layout | None, rounds: Array) -> Array:
+    """How often a loop has to go round in every lane, given what each lane needs.
+
+    As often as it needs, but where devices share the inside of layers: the compiler makes these exchange
+    across all lanes at once, so that all go round as often as any.
+    """
+    return jax.lax.pmax(rounds, LANES) if shares_layers(layout) else rounds
 
 
 def of_lanes(sharding: NamedSharding) -> PartitionSpec:

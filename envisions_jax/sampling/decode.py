@@ -22,11 +22,11 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from envisions_jax.models.attention import Readers, Seen, attend
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
-from envisions_jax.parallel.layout import Layout, in_lanes
+from envisions_jax.parallel.layout import Layout, in_lanes, in_step, shares_layers
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
-from envisions_jax.sampling.shapes import FEW, StageShape
+from envisions_jax.sampling.shapes import StageShape, moved_slots
 
 _SAID = ("tokens", "log_probs", "count", "state", "active")
 
@@ -198,14 +198,15 @@ def _decode_lane(
     enough: Int[Array, "1"],
 ) -> tuple[Cache, Slots]:
     roots, slots = _enter(nnx.merge(graphdef, params), roots, slots, rule, arrivals, prefilled)
-    b, shares_layers = len(slots.count), layout is not None and layout.mesh.shape["tensor"] > 1
+    b = len(slots.count)
+    few = 0 if shares_layers(layout) else moved_slots(b)
 
     def decode_until(left: Array, roots: Roots, slots: Slots) -> Slots:
         """Steps until at most `left` slots are active."""
 
         def going_on(slots: Slots) -> Array:
             here = slots.active.sum() > left
-            return here if layout is None else layout.in_step(here.astype(jnp.int32)) > 0
+            return in_step(layout, here.astype(jnp.int32)) > 0
 
         def step(slots: Slots) -> Slots:
             model = nnx.merge(graphdef, params)
@@ -224,16 +225,16 @@ def _decode_lane(
 
     held = Roots(roots, seating.lengths, Readers(seating.rows, seating.seats))
     left = b - enough[0]
-    if b < 2 * FEW or shares_layers:
+    if not few:
         return roots, decode_until(left, held, slots)
-    slots = decode_until(jnp.where(left == 0, FEW, left), held, slots)
+    slots = decode_until(jnp.where(left == 0, few, left), held, slots)
 
     def finish(slots: Slots) -> dict[str, Array]:
         """What the last few say, moved together: a step costs by slots, whether they are active or not."""
-        (at,) = jnp.nonzero(slots.active, size=FEW, fill_value=b)
-        few = jax.tree.map(lambda x: x.at[at].get(mode="clip"), slots)
-        few = dataclasses.replace(few, active=few.active & (at < b))
-        done = decode_until(jnp.int32(0), held.of(seating.seats.at[at].get(mode="clip")), few)
+        (at,) = jnp.nonzero(slots.active, size=few, fill_value=b)
+        moved = jax.tree.map(lambda x: x.at[at].get(mode="clip"), slots)
+        moved = dataclasses.replace(moved, active=moved.active & (at < b))
+        done = decode_until(jnp.int32(0), held.of(seating.seats.at[at].get(mode="clip")), moved)
         return {name: getattr(slots, name).at[at].set(getattr(done, name), mode="drop") for name in _SAID}
 
     # Without the cache, of which a copy would be made: nobody needs it any more.

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from envisions_jax.models.attention import branch_mask
 from envisions_jax.models.llama import Llama
-from envisions_jax.parallel.layout import Layout, in_lanes
+from envisions_jax.parallel.layout import Layout, in_lanes, in_step
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import PromptAttention
 from envisions_jax.sampling.shapes import best_row_length, shared_prefix
@@ -187,8 +187,7 @@ def score_rows(
         attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
         hidden = model(tokens, prefix_length + positions, attention)
         hidden = hidden.reshape(-1, hidden.shape[-1])[at]
-        visited = count[0] if layout is None else layout.in_step(count[0])
-        return target_log_probs(model, hidden, targets, visited)
+        return target_log_probs(model, hidden, targets, in_step(layout, count[0]))
 
     rows = (tokens, ends, positions, at, targets, count)
     return in_lanes(layout, in_lane, shared=3)(params, prefix, prefix_length, *rows)

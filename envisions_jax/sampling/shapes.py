@@ -85,6 +85,11 @@ class StageShape:
         return min(slots, -(-3 * slots // (2 * self.seats))) if self.root_length else 1
 
 
+def moved_slots(slots: int) -> int:
+    """How many slots the last candidates of so many move to; 0: they stay."""
+    return FEW if slots >= 2 * FEW else 0
+
+
 def prefix_room(prefix: Sequence[int]) -> int:
     return rung(len(prefix), PREFIX_LADDER) if prefix else 0
 

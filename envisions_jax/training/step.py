@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from envisions_jax.models.attention import CausalAttention, branch_mask
 from envisions_jax.models.llama import abstract
-from envisions_jax.parallel.layout import Layout, of_lanes
+from envisions_jax.parallel.layout import Layout, in_step, of_lanes
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import KINDS
@@ -50,9 +50,9 @@ def microbatch_loss(
     With a `layout` it is that of one lane, within `jax.shard_map`.
     """
     model = nnx.merge(graphdef, params)
-    gather, visited = None, jnp.asarray(microbatch.num_targets).reshape(())
+    gather, visited = None, in_step(layout, jnp.asarray(microbatch.num_targets).reshape(()))
     if layout is not None:
-        gather, visited = functools.partial(layout.gather, dtype=model.dtype), layout.in_step(visited)
+        gather = functools.partial(layout.gather, dtype=model.dtype)
         model = nnx.merge(graphdef, layout.gather_ends(params, model.dtype))
     microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
     attention = CausalAttention(branch_mask(microbatch.ends))
