@@ -21,9 +21,8 @@ from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
 from envisions_jax.models.attention import Seen, attend
-from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
-from envisions_jax.sampling.cache import Cache, LayerCache
+from envisions_jax.sampling.cache import Cache, LayerCache, host_zeros
 from envisions_jax.sampling.decode import empty_cache
 from envisions_jax.sampling.prefill import (
     Places,
@@ -107,9 +106,9 @@ def _search(
     prefix_length = jax.device_put(np.int32(len(shape.prefix)))
     # Every device of a mesh does the same: lanes share nothing out here.
     weights, prefix = policy.sampled_with, sampler.prefix_cache(shape.prefix)
-    prompt_cache, logits = jax.device_put(
-        _no_prompts(policy.config, rows, shape.prompt_length, policy.dtype), policy.beside
-    )
+    zeros = functools.partial(host_zeros, sharding=policy.beside)
+    prompt_cache = empty_cache(policy.config, rows, shape.prompt_length, policy.dtype, zeros)
+    logits = zeros((rows, policy.config.vocab_size), jnp.float32)
     for prefilled, [batch] in prefill_prompts(
         policy.graphdef, None, weights, prefix, prefix_length, own, shape
     ):
@@ -144,13 +143,6 @@ def _search(
         return Beam(text, ids, float(done_scores[row, place]), reason)
 
     return [[beam(row, place) for place in range(beams)] for row in range(len(prompts))]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _no_prompts(
-    config: LlamaConfig, rows: int, length: int, dtype: jnp.dtype
-) -> tuple[Cache, Float[Array, "p v"]]:
-    return empty_cache(config, rows, length, dtype), jnp.zeros((rows, config.vocab_size), jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))

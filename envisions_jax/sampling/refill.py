@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from envisions_jax.sampling import decode as device
 from envisions_jax.sampling import prefill
-from envisions_jax.sampling.cache import Cache
+from envisions_jax.sampling.cache import Cache, host_zeros
 from envisions_jax.sampling.choose import stream_key
 from envisions_jax.sampling.lane import ADMITTED, Candidate, Group, Lane
 from envisions_jax.sampling.results import Generation
@@ -71,9 +71,7 @@ class Refill:
         """
 
         def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-            # A copy: decode writes into it.
-            whole = np.zeros((len(self.lanes) * shape[0], *shape[1:]), dtype)
-            return jax.device_put(whole, self.policy.rows, may_alias=False)
+            return host_zeros((len(self.lanes) * shape[0], *shape[1:]), dtype, self.policy.rows)
 
         config, dtype, shape = self.policy.config, self.policy.dtype, self.shape
         if jax.default_backend() == "cpu":
@@ -127,25 +125,36 @@ class Refill:
         own = [prompt[len(self.shape.prefix) :] for prompt in distinct]
         batches = prefill.prefill_prompts(*self.inputs, own, self.shape)
         for number, (prefilled, laid) in enumerate(batches):
+            yield [
+                [
+                    candidate
+                    for tree, root in self._divide(part)
+                    for candidate in self._candidates(number, prefilled, tree, root, distinct, askers)
+                ]
+                for part in laid
+            ]
 
-            def candidates(
-                part: Sequence[prefill.Laid], number: int = number, prefilled: prefill.Prefilled = prefilled
-            ) -> Iterator[Candidate]:
-                for prompts, root in self._divide(part):
-                    asked = [
-                        (asker, k, prompt)
-                        for prompt in prompts
-                        for asker in askers[distinct[prompt.prompt]]
-                        for k in range(self.decoding.k)
-                    ]
-                    for start in range(0, len(asked), self.shape.seats):
-                        members = asked[start : start + self.shape.seats]
-                        group = Group(number, prefilled, prompts[0].places[:root], len(members))
-                        for seat, (asker, k, prompt) in enumerate(members):
-                            limit = self._limit(distinct[prompt.prompt])
-                            yield Candidate(asker, k, group, seat, prompt.places, limit)
-
-            yield [list(candidates(part)) for part in laid]
+    def _candidates(
+        self,
+        batch: int,
+        prefilled: prefill.Prefilled,
+        tree: Sequence[prefill.Laid],
+        root: int,
+        prompts: Sequence[tuple[int, ...]],
+        askers: Mapping[tuple[int, ...], Sequence[int]],
+    ) -> Iterator[Candidate]:
+        """All candidates of prompts that go on from one root, as many to a group as it has seats."""
+        asked = [
+            (asker, k, laid)
+            for laid in tree
+            for asker in askers[prompts[laid.prompt]]
+            for k in range(self.decoding.k)
+        ]
+        for start in range(0, len(asked), self.shape.seats):
+            members = asked[start : start + self.shape.seats]
+            group = Group(batch, prefilled, tree[0].places[:root], len(members))
+            for seat, (asker, k, laid) in enumerate(members):
+                yield Candidate(asker, k, group, seat, laid.places, self._limit(prompts[laid.prompt]))
 
     def _divide(self, batch: Sequence[prefill.Laid]) -> Iterator[tuple[list[prefill.Laid], int]]:
         """The prompts that go on from one root, and how many of their tokens it is."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -81,9 +81,10 @@ class Scorer:
     ) -> Iterator[tuple[Branch, np.ndarray]]:
         """Of each branch of at most one batch for each lane the log-probs of its own tokens."""
         policy = self._policy
-        wanted = [_Wanted.of(batch) for batch in batches]
-        wanted += [wanted[0].nothing()] * (policy.lanes - len(batches))
-        together = map(np.concatenate, zip(*(part.arrays for part in wanted), strict=True))
+        wanted = [_wanted(batch) for batch in batches]
+        nothing = tuple(map(np.zeros_like, wanted[0]))  # for lanes that are left without a batch
+        wanted += [nothing] * (policy.lanes - len(batches))
+        together = map(np.concatenate, zip(*wanted, strict=True))
         log_probs = score_rows(
             policy.graphdef,
             policy.layout,
@@ -97,26 +98,17 @@ class Scorer:
                 yield branch, flat[start:end]
 
 
-class _Wanted(NamedTuple):
-    """What `score_rows` is given of a batch: rows, and which tokens of them are predicted where."""
+def _wanted(batch: TreeBatch) -> tuple[np.ndarray, ...]:
+    """Tokens, ends, positions, at, targets and count, as `score_rows` takes them.
 
-    arrays: tuple[np.ndarray, ...]  # tokens, ends, positions, at, targets, count
-
-    @classmethod
-    def of(cls, batch: TreeBatch) -> _Wanted:
-        """Each token of a branch is predicted at the place before it."""
-        predicting = [
-            place for branch in batch.branches for place in branch.places[-len(branch.own) - 1 : -1]
-        ]
-        predicted = [place for branch in batch.branches for place in branch.own]
-        at, targets = np.zeros((2, batch.tokens.size), np.int32)
-        at[: len(predicting)], targets[: len(predicted)] = predicting, batch.tokens.reshape(-1)[predicted]
-        count = np.array([len(predicted)], np.int32)
-        return cls((batch.tokens, batch.ends, batch.positions, at, targets, count))
-
-    def nothing(self) -> _Wanted:
-        """For a lane that is left without a batch."""
-        return _Wanted(tuple(map(np.zeros_like, self.arrays)))
+    Each token of a branch is predicted at the place before it.
+    """
+    predicting = [place for branch in batch.branches for place in branch.places[-len(branch.own) - 1 : -1]]
+    predicted = [place for branch in batch.branches for place in branch.own]
+    at, targets = np.zeros((2, batch.tokens.size), np.int32)
+    at[: len(predicting)], targets[: len(predicted)] = predicting, batch.tokens.reshape(-1)[predicted]
+    count = np.array([len(predicted)], np.int32)
+    return batch.tokens, batch.ends, batch.positions, at, targets, count
 
 
 def plan_rows(
