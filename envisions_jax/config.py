@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from envisions_jax.config_reference import reference
 from envisions_jax.config_rules import ConfigError, refuse_unused, validate
+from envisions_jax.mesh_config import MeshConfig
 from envisions_jax.selection.rules import SelectionConfig
 from envisions_jax.tasks.theories import TheorySettings
 
@@ -186,13 +187,15 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)  # of devices; on one device there is none
 
 
-# Keys that may change between two starts of one work directory, because no result depends on them.
+# Keys that may change between two starts of one work directory, because no result depends on them. (Another
+# mesh rounds differently, as other devices do; a run must be able to go on elsewhere.)
 UNESSENTIAL = frozenset(
     {"name", "progress", "tensorboard", "env.workers", "checkpoint.keep", "checkpoint.every_steps"}
     | {"web.chromium", "web.screenshots"}
-    | {"checkpoint.export"}
+    | {"checkpoint.export", "mesh.data", "mesh.fsdp", "mesh.tensor"}
 )
 
 

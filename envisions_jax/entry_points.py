@@ -8,9 +8,11 @@ import jax
 import envs
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
+from envisions_jax.config_rules import ConfigError
 from envisions_jax.metrics import MetricsError
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.default_model import cache_folder
+from envisions_jax.parallel import make_mesh
 from envisions_jax.policy import Policy
 from envisions_jax.store import StoreError
 from envisions_jax.training import CheckpointError, TrainingError
@@ -33,7 +35,18 @@ def speaking_errors() -> Iterator[None]:
 
 
 def open_policy(config: Config) -> Policy:
-    """The base model, with compiled programs remembered between starts."""
+    """The base model on the devices there are, with compiled programs remembered between starts.
+
+    Raises ConfigError if `mesh` goes neither with these devices nor with this model.
+    """
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    return Policy.from_pretrained(config.model.path, dtype=config.model.dtype)
+    try:
+        mesh = make_mesh(config.mesh)
+        return Policy.from_pretrained(
+            config.model.path, dtype=config.model.dtype, mesh=mesh if mesh.size > 1 else None
+        )
+    except ModelError:
+        raise
+    except ValueError as error:  # of the mesh
+        raise ConfigError(str(error)) from error

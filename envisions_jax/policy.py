@@ -67,6 +67,7 @@ class Policy:
         dtype: DTypeName = "auto",
         *,
         param_dtype: Literal["float32", "bfloat16"] = "float32",
+        mesh: jax.sharding.Mesh | None = None,
     ) -> Policy:
         """Loads a LLaMA.
 
@@ -74,16 +75,19 @@ class Policy:
           path_or_id_or_alias: a Hugging Face folder or id, a ``.gguf`` file, or "smollm2-135m".
           dtype: what is computed in; "auto" is float32 on CPU (where bfloat16 is slower), else bfloat16.
           param_dtype: what weights are kept in; "bfloat16" halves the memory of a model that is not trained.
+          mesh: of devices to lie on, as `on_mesh`; no device ever holds more than its part.
 
         Raises:
+          ValueError: an axis of the mesh does not divide what it is to divide.
           ModelError (a ValueError): not found, no network, incomplete, damaged, or not a LLaMA.
         """
         loaded = loading.load_pretrained(
             path_or_id_or_alias,
             dtype=_compute_dtype(dtype),
             param_dtype=_named_dtype("param_dtype", param_dtype),
+            mesh=mesh,
         )
-        return cls(loaded.config, loaded.graphdef, loaded.params, loaded.tokenizer)
+        return cls(loaded.config, loaded.graphdef, loaded.params, loaded.tokenizer, mesh)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes a Hugging Face folder that transformers loads too; reading it back gives the same bits.

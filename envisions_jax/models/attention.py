@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -194,9 +194,14 @@ def causal_attention(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CausalAttention:
-    """The `Attention` of training: every layer attends within the same rows, under the same mask."""
+    """The `Attention` of training: every layer attends within the same rows, under the same mask.
+
+    kernel: an accelerator's own, that attends instead of what XLA makes of `causal_attention`
+      (`models.flash`); given queries, keys, values and the mask.
+    """
 
     mask: Bool[Array, "#b t t"]
+    kernel: Callable[[Array, Array, Array, Array], Array] | None = None
 
     def __call__(
         self,
@@ -207,4 +212,6 @@ class CausalAttention:
         /,
     ) -> Float[Array, "b t h c"]:
         del layer
+        if self.kernel is not None:
+            return self.kernel(q, k, v, self.mask)
         return causal_attention(q, k, v, mask=self.mask)

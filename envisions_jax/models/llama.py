@@ -24,13 +24,12 @@ from envisions_jax.models import rotary
 from envisions_jax.models.attention import Attention
 from envisions_jax.models.config import LlamaConfig
 
-_OF_GATHERING = ("all_gather", "pvary", "pcast")  # what makes weights whole
 INIT_STDDEV = 0.02  # transformers' LlamaConfig.initializer_range
 
 
 def _is_kept(primitive: jax.extend.core.Primitive, *_: Any, **__: Any) -> bool:
     """For the backward pass: all but weights that were made whole, which are gathered again."""
-    return primitive.name not in _OF_GATHERING
+    return primitive.name != "all_gather"
 
 
 class Linear(nnx.Module):

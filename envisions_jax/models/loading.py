@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import safetensors
 from flax import nnx
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from envisions_jax.models import gguf_tokenizer
@@ -19,6 +20,7 @@ from envisions_jax.models.gguf import GGUFModel
 from envisions_jax.models.llama import Llama
 from envisions_jax.models.locating import locate
 from envisions_jax.models.weights import assemble
+from envisions_jax.parallel.layout import Layout
 from envisions_jax.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -32,24 +34,34 @@ class Loaded:
     tokenizer: Tokenizer | None
 
 
-def load_pretrained(name: str | Path, *, dtype: DTypeLike, param_dtype: DTypeLike) -> Loaded:
+def load_pretrained(
+    name: str | Path, *, dtype: DTypeLike, param_dtype: DTypeLike, mesh: Mesh | None = None
+) -> Loaded:
     """Reads a model, tensor by tensor.
 
     Args:
       name: a folder, a ``.gguf`` file, a Hugging Face id, or the alias "smollm2-135m".
       dtype: what is computed in. param_dtype: what parameters are kept in.
+      mesh: put each tensor on its devices, in parts, as soon as it is read.
 
     Raises:
+      ValueError: an axis of the mesh does not divide what it is to divide.
       ModelError: it is nowhere, incomplete, damaged, or not a LLaMA.
     """
     path = locate(name)
     if path.is_file():
-        return _load_gguf(path, dtype, param_dtype)
-    config = read_config(path)
-    tokenizer = load_tokenizer(path)
+        model = GGUFModel(path)
+        config, tensors, tokenizer = model.config, model.tensors(), gguf_tokenizer.load(model)
+    else:
+        config, tensors, tokenizer = read_config(path), folder_tensors(path), load_tokenizer(path)
     _check_vocabulary(config, tokenizer, path)
     graphdef, params = assemble(
-        config, folder_tensors(path), dtype=dtype, param_dtype=param_dtype, source=str(path)
+        config,
+        tensors,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        source=str(path),
+        sharding=None if mesh is None else Layout(config, mesh).sharding,
     )
     return Loaded(config, graphdef, params, tokenizer)
 
@@ -119,16 +131,6 @@ def _torch_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     for name, tensor in tensors.items():
         # NumPy has no bfloat16 of its own; float32 holds it exactly.
         yield name, (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def _load_gguf(path: Path, dtype: DTypeLike, param_dtype: DTypeLike) -> Loaded:
-    model = GGUFModel(path)
-    tokenizer = gguf_tokenizer.load(model)
-    _check_vocabulary(model.config, tokenizer, path)
-    graphdef, params = assemble(
-        model.config, model.tensors(), dtype=dtype, param_dtype=param_dtype, source=str(path)
-    )
-    return Loaded(model.config, graphdef, params, tokenizer)
 
 
 def _check_vocabulary(config: LlamaConfig, tokenizer: Tokenizer | None, path: Path) -> None:

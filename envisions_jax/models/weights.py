@@ -7,7 +7,7 @@ model never needs twice its size in host memory.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import jax
@@ -84,8 +84,12 @@ def assemble(
     dtype: DTypeLike,
     param_dtype: DTypeLike,
     source: str,
+    sharding: Callable[[Path], jax.sharding.Sharding] | None = None,
 ) -> tuple[nnx.GraphDef[Llama], nnx.State]:
     """Builds the model's structure and parameters from a stream of tensors in Hugging Face's layout.
+
+    Args:
+      sharding: where each parameter goes, of which no more than this process's parts are copied.
 
     Raises:
       ModelError: a tensor is missing, unknown or of the wrong shape; `source` is named.
@@ -102,7 +106,9 @@ def assemble(
                 "config describes (or are an adapter: merge it into its base first)"
             )
         place, variable = wanted[name]
-        filled[place.path] = variable.replace(_place(array, place, variable, source))
+        filled[place.path] = variable.replace(
+            _put(_checked(array, place, variable, source), variable.dtype, sharding and sharding(place.path))
+        )
     missing = [place.name for place, _ in wanted.values() if place.path not in filled]
     if missing:
         shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
@@ -114,17 +120,26 @@ def assemble(
     return graphdef, nnx.from_flat_state(ordered)
 
 
-def _place(array: np.ndarray, place: Slot, variable: nnx.Variable, source: str) -> jax.Array:
-    given = array.shape[::-1] if place.transposed else array.shape
-    if given != variable.shape:
+def _checked(array: np.ndarray, place: Slot, variable: nnx.Variable, source: str) -> np.ndarray:
+    """A view of `array` as it is wanted. Raises ModelError."""
+    wanted = array.T if place.transposed else array
+    if wanted.shape != variable.shape:
         expected = variable.shape[::-1] if place.transposed else variable.shape
         raise ModelError(
             f"{source}: tensor {place.name!r} has shape {tuple(array.shape)}, but config.json asks for "
             f"{tuple(expected)}; weights and config are of different models"
         )
+    return wanted
+
+
+def _put(array: np.ndarray, dtype: DTypeLike, sharding: jax.sharding.Sharding | None) -> jax.Array:
     # A copy, always: `array` may be a window on a file that is closed, or replaced, before the model is.
     # Turned and converted here: JAX would compile a program for each shape, and hold the array twice.
-    return jax.device_put(np.array(array.T if place.transposed else array, variable.dtype, order="C"))
+    if sharding is None:
+        return jax.device_put(np.array(array, dtype, order="C"))
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda part: np.array(array[part], dtype, order="C")
+    )
 
 
 def named_arrays(params: nnx.State) -> Iterator[tuple[str, np.ndarray]]:

@@ -8,6 +8,7 @@ gradient is summed and scattered at once (the transpose of gathering). Nothing o
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ from jaxtyping import Array
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Block
 from envisions_jax.models.weights import Path, flat
-from envisions_jax.parallel.mesh import LANES, lanes, own
+from envisions_jax.parallel.mesh import LANES, lanes
 
 # What the axes of a parameter are, by the name of what holds it.
 LOGICAL_AXES = {
@@ -118,10 +119,21 @@ class Layout:
 
     def _whole(self, path: Path, part: Array, dtype: DTypeLike) -> Array:
         axes = tuple(self.spec(path))
-        whole = part.astype(dtype) if part.ndim > 1 else part
-        if "fsdp" in axes:
-            whole = jax.lax.all_gather(whole, "fsdp", axis=axes.index("fsdp"), tiled=True)
-        return own(whole, LANES)  # so its gradient is summed over the lanes
+        part = part.astype(dtype) if part.ndim > 1 else part
+        part = _shared(part, tuple(axis for axis in LANES if axis not in axes))
+        if "fsdp" not in axes:
+            return part
+        return jax.lax.all_gather(part, "fsdp", axis=axes.index("fsdp"), tiled=True)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _shared(x: Array, axes: tuple[str, ...]) -> Array:
+    """What all lanes along `axes` have alike: its gradient is the sum of theirs."""
+    del axes
+    return x
+
+
+_shared.defvjp(lambda x, axes: (x, None), lambda axes, _, gradient: (jax.lax.psum(gradient, axes),))
 
 
 def in_lanes(layout: Layout | None, function: Callable[..., Any], shared: int) -> Callable[..., Any]:
@@ -145,6 +157,22 @@ def in_lanes(layout: Layout | None, function: Callable[..., Any], shared: int) -
         )(*arguments)
 
     return divided
+
+
+def platform_of(layout: Layout | None) -> str:
+    """Of the devices that it lies on: "cpu", "gpu" or "tpu"."""
+    return jax.default_backend() if layout is None else layout.mesh.devices.flat[0].platform
+
+
+def by_heads(layout: Layout | None, attend: Callable[..., Array]) -> Callable[..., Array]:
+    """`attend` of queries, keys, values (``[b t h c]``) and a mask, within a lane: on each device for the
+    heads that it has, since the compiler cannot divide a kernel.
+    """
+    if layout is None:
+        return attend
+    heads = PartitionSpec(None, None, "tensor")
+    specs = (heads, heads, heads, PartitionSpec())
+    return jax.shard_map(attend, in_specs=specs, out_specs=heads, axis_names={"tensor"}, check_vma=False)
 
 
 def shares_layers(layout: Layout | None) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from envisions_jax.command_line import RunError
 from envisions_jax.memory import return_free_memory
+from envisions_jax.parallel import Layout
 from envisions_jax.policy import Policy
 from envisions_jax.selection import L1Example, L2Example, Selection, keep, select, verdict_budget
 from envisions_jax.stages.run import Run, fold
@@ -169,7 +170,8 @@ def make_trainer(run: Run) -> Trainer:
         checkpoint_every_steps=checkpoint.every_steps,
         keep=checkpoint.keep,
     )
-    return Trainer(run.base, config)
+    mesh = run.base.mesh
+    return Trainer(run.base, config, None if mesh is None else Layout(run.base.config, mesh))
 
 
 def _example(run: Run, task: Task, prompt: str, program: str, kind: Any) -> Example:

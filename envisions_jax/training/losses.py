@@ -13,8 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from envisions_jax.parallel.mesh import lanes_of, own
-
 DEFAULT_CHUNK = 128
 """Targets per visit at the end, where more would round up too far."""
 
@@ -96,7 +94,6 @@ def _visit(
         jnp.zeros_like(hidden) if with_gradients else empty,
         jnp.zeros(head.shape, jnp.float32) if with_gradients else empty,
     )
-    start = jax.tree.map(lambda x: own(x, lanes_of(hidden)), start)
     chunks = (num_targets + chunk - 1) // chunk
     done = jnp.int32(0)
     if slots >= WIDE * chunk:

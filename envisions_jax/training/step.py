@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from envisions_jax.models.attention import CausalAttention, branch_mask
-from envisions_jax.models.llama import abstract
-from envisions_jax.parallel.layout import Layout, in_step, of_lanes
+from envisions_jax.models.flash import flash_attention, kernel_for
+from envisions_jax.models.llama import Llama, abstract
+from envisions_jax.parallel.layout import Layout, by_heads, in_step, of_lanes, platform_of
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import KINDS
@@ -55,7 +56,7 @@ def microbatch_loss(
         gather = functools.partial(layout.gather, dtype=model.dtype)
         model = nnx.merge(graphdef, layout.gather_ends(params, model.dtype))
     microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
-    attention = CausalAttention(branch_mask(microbatch.ends))
+    attention = _attention(model, branch_mask(microbatch.ends), layout)
     hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat, gather=gather)
     at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
     loss, nll = chunked_cross_entropy(
@@ -63,6 +64,14 @@ def microbatch_loss(
     )
     of_kind = microbatch.target_kinds == jnp.arange(len(KINDS))[:, None]
     return loss, jnp.sum(of_kind * microbatch.target_weights * nll, axis=1)
+
+
+def _attention(model: Llama, mask: Bool[Array, "r t t"], layout: Layout | None) -> CausalAttention:
+    """By the devices' own kernel where they have one that serves."""
+    kernel = kernel_for(platform_of(layout), model.dtype, mask.shape[-1], model.config.head_dim)
+    if kernel == "xla":
+        return CausalAttention(mask)
+    return CausalAttention(mask, by_heads(layout, functools.partial(flash_attention, kernel)))
 
 
 class TrainStep:
@@ -87,6 +96,7 @@ class TrainStep:
                 in_specs=(sums, params, Microbatch(*(PartitionSpec(LANES) for _ in Microbatch._fields))),
                 out_specs=sums,
                 axis_names=set(LANES),
+                check_vma=False,
             )
         # Any: the number of compiled variants is not part of jit's declared type.
         self.start: Any = jax.jit(self._start, out_shardings=(state, accumulated))
