@@ -1,18 +1,22 @@
 """What a run will take of the device's memory, reckoned before anything of it is taken; slots chosen from it.
 
-Sampling holds theta_0, the policy, and the keys and values of what is being decoded. Training holds theta_0,
-the weights it changes, their gradients and two moments, and the activations of one microbatch. Checked in the
-tests against XLA's own account of the compiled programs.
+Sampling holds theta_0, the policy, and the keys and values of what is being decoded; on a mesh, where those
+weights lie in parts, also whole ones to sample with. Training holds theta_0, the weights it changes, their
+gradients and two moments, and the activations of one microbatch. Checked in the tests against XLA's own
+account of the compiled programs; `envisions_jax.plan` has that account for accelerators.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import jax
 
 from envisions_jax.models.config import LlamaConfig
+from envisions_jax.models.flash import kernel_for
+from envisions_jax.models.weights import flat
 from envisions_jax.sampling.shapes import StageShape, moved_slots
 from envs.memory import memory_mib
 
@@ -33,25 +37,31 @@ GIB = 2**30
 class Budget:
     """Bytes on each device, at most."""
 
-    weights: int  # one set
+    weights: int  # one set, or its part
+    sampled: int  # what is sampled with besides; 0 where the weights are whole
     caches: int  # keys and values while sampling
     training: int  # weights that change, gradients and moments
-    activations: int  # of a microbatch; recomputing them (`train.remat`) is not counted on
-    slots: int
+    activations: int  # of a microbatch
+    slots: int  # of all lanes together
     memory: int  # of the device
 
     @property
     def peak(self) -> int:
         """Of sampling or training, whichever takes more."""
-        return max(2 * self.weights + self.caches, self.weights + self.training + self.activations)
+        return max(
+            2 * self.weights + self.sampled + self.caches, self.weights + self.training + self.activations
+        )
 
     @property
     def told(self) -> str:
         """One line for whoever starts a run."""
-        sizes = (self.weights, self.caches, self.training, self.activations, self.peak, self.memory)
-        weights, caches, training, activations, peak, memory = (f"{size / GIB:.1f}" for size in sizes)
+        sizes = (self.weights, self.sampled, self.caches, self.training, self.activations, self.peak)
+        weights, sampled, caches, training, activations, peak = (f"{size / GIB:.1f}" for size in sizes)
+        whole = f" + {sampled}" if self.sampled else ""
+        where = " of each device" if self.sampled else ""
         told = (
-            f"memory: about {peak} of {memory} GiB. Sampling: {weights} + {weights} of weights, {caches} of "
+            f"memory{where}: about {peak} of {self.memory / GIB:.1f} GiB. "
+            f"Sampling: {weights} + {weights}{whole} of weights, {caches} of "
             f"keys and values of {self.slots} candidates. Training: {weights} + {training} of weights, "
             f"gradients and moments, {activations} of activations"
         )
@@ -60,35 +70,38 @@ class Budget:
         return told
 
 
-def budget(policy: Policy, shape: StageShape, slots: int, rows: int, row_length: int) -> Budget:
-    """Of a run that samples stages of `shape` and trains on microbatches of `rows` rows."""
+def budget(
+    policy: Policy, shape: StageShape, slots: int, rows: int, row_length: int, *, remat: bool = False
+) -> Budget:
+    """Of a run that samples stages of `shape` and trains on microbatches of `rows` rows in each lane."""
     return Budget(
         weights=_bytes(policy),
-        caches=cache_bytes(policy.config, shape, slots, policy.dtype.itemsize),
+        sampled=_sampled_bytes(policy),
+        caches=_caches(policy, shape, -(-slots // policy.lanes)),
         training=4 * _count(policy) * FLOAT32,
-        activations=activation_bytes(policy, rows, row_length),
+        activations=activation_bytes(policy, rows, row_length, remat=remat),
         slots=slots,
         memory=device_memory(),
     )
 
 
 def default_slots(policy: Policy, shape: StageShape) -> int:
-    """As many as are worth it, or as their keys and values have room beside two sets of weights; at least 8.
+    """As many as are worth it in each lane, or as their keys and values have room beside the weights; at
+    least 8.
 
     It depends on the machine, not on what is free at the moment: a run that goes on samples as before.
     """
-    room = SHARE * device_memory() - 2 * _bytes(policy)
-    most = SLOTS.get(jax.default_backend(), SLOTS_OF_ACCELERATORS)
-    fitting = (
-        slots
-        for slots in range(most, 8, -8)
-        if cache_bytes(policy.config, shape, slots, policy.dtype.itemsize) <= room
-    )
-    return next(fitting, 8)
+    room = SHARE * device_memory() - 2 * _bytes(policy) - _sampled_bytes(policy)
+    most = SLOTS.get(policy.platform, SLOTS_OF_ACCELERATORS)
+    fitting = (slots for slots in range(most, 8, -8) if _caches(policy, shape, slots) <= room)
+    return policy.lanes * next(fitting, 8)
 
 
-def activation_bytes(policy: Policy, rows: int, row_length: int) -> int:
-    """Of a microbatch, with no layer recomputed, and of its gradients on their way to those of the step.
+def activation_bytes(policy: Policy, rows: int, row_length: int, *, remat: bool = False) -> int:
+    """Of a microbatch, and of its gradients on their way to those of the step.
+
+    remat: layers are recomputed, and only what goes into each is kept. XLA:CPU does not: it joins what was
+      to be computed twice.
 
     What is kept of a layer follows the program that XLA:CPU makes of SmolLM2's training step: within 10 % of
     its 2.0 GiB for 4 x 256 tokens, 4.1 for 4 x 512 and 4.8 for 2 x 1,024.
@@ -96,7 +109,12 @@ def activation_bytes(policy: Policy, rows: int, row_length: int) -> int:
     config = policy.config
     wide = 8 * config.hidden_size + 6 * config.intermediate_size
     scores = config.num_heads * row_length * 5 // 8  # in four blocks of queries (`models.attention`)
-    a_token = config.num_layers * (wide * policy.dtype.itemsize + scores * FLOAT32)
+    if kernel_for(policy.platform, policy.dtype, row_length, config.head_dim) != "xla":
+        scores = config.num_heads  # their sums alone
+    a_layer = wide * policy.dtype.itemsize + scores * FLOAT32
+    a_token = config.num_layers * a_layer
+    if remat and policy.platform != "cpu":
+        a_token = config.num_layers * config.hidden_size * policy.dtype.itemsize + a_layer
     return rows * row_length * a_token + _count(policy) * FLOAT32 // 2
 
 
@@ -112,12 +130,31 @@ def device_memory() -> int:
     """Bytes of one device; of the machine, or this process's share of it, where that is the device."""
     device = jax.local_devices()[0]
     statistics = device.memory_stats() if device.platform != "cpu" else None
-    return int((statistics or {}).get("bytes_limit", memory_mib() << 20))
+    return int((statistics or {}).get("bytes_limit", (memory_mib() << 20) // jax.local_device_count()))
+
+
+def _caches(policy: Policy, shape: StageShape, slots: int) -> int:
+    """Of the slots of one lane, on each of its devices."""
+    tensor = 1 if policy.mesh is None else policy.mesh.shape["tensor"]
+    return cache_bytes(policy.config, shape, slots, policy.dtype.itemsize) // tensor
 
 
 def _count(policy: Policy) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(policy.params))
+    """Parameters on each device."""
+    leaves = jax.tree.leaves(policy.params)
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
 
 
 def _bytes(policy: Policy) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(policy.params))
+    leaves = jax.tree.leaves(policy.params)
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _sampled_bytes(policy: Policy) -> int:
+    """What is sampled with on a mesh: whole in every lane, in the type that it computes in."""
+    if policy.layout is None:
+        return 0
+    shapes = (
+        policy.layout.sharding(path).shard_shape(variable.shape) for path, variable in flat(policy.params)
+    )
+    return sum(map(math.prod, shapes)) * policy.dtype.itemsize

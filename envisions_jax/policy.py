@@ -26,7 +26,7 @@ from envisions_jax.models import loading, saving, weights
 from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama
-from envisions_jax.parallel.layout import Layout
+from envisions_jax.parallel.layout import Layout, platform_of
 from envisions_jax.parallel.mesh import LANES, lanes
 from envisions_jax.tokenizer import Tokenizer
 
@@ -136,6 +136,16 @@ class Policy:
     def sampled_with(self) -> nnx.State:
         """The weights as sampling and scoring use them: whole in every lane, in the type they compute in."""
         return self.params if self.layout is None else _whole_in_lanes(self.layout, self.dtype, self.params)
+
+    @property
+    def platform(self) -> str:
+        """Of its devices: "cpu", "gpu" or "tpu"."""
+        return platform_of(self.layout)
+
+    def forget(self) -> None:
+        """Drop what was made of the weights to sample with; it is made again where it is needed."""
+        for name in ("sampled_with", "_sampler"):
+            self.__dict__.pop(name, None)
 
     @property
     def lanes(self) -> int:

@@ -10,7 +10,7 @@ Kernels are stored ``[in, out]``; Hugging Face stores the transpose. Measured on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -182,6 +182,7 @@ class Llama(nnx.Module):
         *,
         remat: bool = False,
         gather: Callable[[Block], Block] | None = None,
+        scan: bool = False,
     ) -> Float[Array, "b t d"]:
         """Final-normed hidden states.
 
@@ -193,23 +194,46 @@ class Llama(nnx.Module):
           remat: recompute each layer in the backward pass instead of storing its activations.
           gather: makes a layer's parameters whole just before it is used, and again in the backward pass; see
             `envisions_jax.parallel`.
+          scan: compile one layer for all, with copies of their weights one behind the other; `attention` is
+            then not told which layer asks. For compilers that take too long over many.
         """
         turn = rotary.angles(self.config, positions)
         x = self.embed(tokens)
-        for layer, block in enumerate(self.layers):
 
-            def step(x: Array, layer: int = layer, block: Block = block) -> Array:
+        def step(layer: int, block: Block, x: Array) -> Array:
+            def computed(x: Array) -> Array:
                 return (gather(block) if gather else block)(layer, x, turn, attention)
 
             if remat or gather:
-                step = jax.checkpoint(step, policy=None if remat else _is_kept)
-            x = step(x)
+                computed = jax.checkpoint(computed, policy=None if remat else _is_kept)
+            return computed(x)
+
+        if scan:
+            return self.final_norm(_scanned(list(self.layers), step, x, self.dtype))
+        for layer, block in enumerate(self.layers):
+            x = step(layer, block, x)
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Array, "*n d"]) -> Float[Array, "*n v"]:
         """Logits in float32."""
         head = self.head.astype(self.dtype)
         return jnp.einsum("...d,vd->...v", hidden, head, preferred_element_type=jnp.float32)
+
+
+def _scanned(
+    layers: Sequence[Block], step: Callable[[int, Block, Array], Array], x: Array, dtype: DTypeLike
+) -> Array:
+    """One layer after the other by one program, with copies of their weights in the type they compute in."""
+    graphdef = nnx.graphdef(layers[0])
+    states = [nnx.state(block) for block in layers]
+
+    def stack(*leaves: Array) -> Array:
+        return jnp.stack([leaf.astype(dtype) if leaf.ndim > 1 else leaf for leaf in leaves])
+
+    def one(x: Array, state: nnx.State) -> tuple[Array, None]:
+        return step(0, nnx.merge(graphdef, state), x), None
+
+    return jax.lax.scan(one, x, jax.tree.map(stack, *states))[0]
 
 
 def abstract(

@@ -70,7 +70,6 @@ class Layout:
             ("fsdp", "the hidden size"): config.hidden_size,
             ("tensor", "the key/value heads"): config.num_kv_heads,
             ("tensor", "the feed-forward size"): config.intermediate_size,
-            ("tensor", "the vocabulary"): config.vocab_size,
         }
         for (axis, what), size in sizes.items():
             if size % self.mesh.shape[axis]:
@@ -83,11 +82,14 @@ class Layout:
 
     def spec(self, path: Path) -> PartitionSpec:
         """Which mesh axis divides each axis of the parameter at `path`."""
-        axes = [MESH_AXES[axis] for axis in logical_axes(path)]
-        return _spec(axis if self._divides(axis) else None for axis in axes)
+        return _spec(map(self._divided_by, logical_axes(path)))
 
-    def _divides(self, axis: str) -> bool:
-        return self.mesh.shape[axis] > 1 and (self.divided or axis not in LANES)
+    def _divided_by(self, logical_axis: str) -> str | None:
+        axis = MESH_AXES[logical_axis]
+        parts = self.mesh.shape[axis]
+        if logical_axis == "vocabulary" and self.config.vocab_size % parts:
+            return None  # odd sizes are common, and whole it does no harm
+        return axis if parts > 1 and (self.divided or axis not in LANES) else None
 
     def sharding(self, path: Path) -> NamedSharding:
         return NamedSharding(self.mesh, self.spec(path))

@@ -74,7 +74,7 @@ class Refill:
             return host_zeros((len(self.lanes) * shape[0], *shape[1:]), dtype, self.policy.rows)
 
         config, dtype, shape = self.policy.config, self.policy.dtype, self.shape
-        if jax.default_backend() == "cpu":
+        if self.policy.platform == "cpu":
             return device.nobody(config, dtype, self.size, shape, zeros)
         return device.compiled_nobody(
             config, dtype, self.size, dataclasses.replace(shape, prefix=()), self.policy.layout

@@ -108,7 +108,8 @@ def reckon(run: Run) -> Budget:
     prompts = [run.prompts.explore(task, shots=shots) for task in run.train_tasks.known(0)]
     shape = policy.plan_stage(prompts, config.sampler.max_new_tokens, config.sampler.k)
     slots = slots_for(config, policy, shape, config.sampler.k * min(len(prompts), config.sampler.shard_tasks))
-    return budget(policy, shape, slots, config.train.rows, config.train.row_length)
+    train = config.train
+    return budget(policy, shape, slots, train.rows, train.row_length, remat=train.remat)
 
 
 def fold(seed: int, *names: object) -> int:

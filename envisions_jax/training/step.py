@@ -57,7 +57,8 @@ def microbatch_loss(
         model = nnx.merge(graphdef, layout.gather_ends(params, model.dtype))
     microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
     attention = _attention(model, branch_mask(microbatch.ends), layout)
-    hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat, gather=gather)
+    scan = platform_of(layout) == "tpu"  # whose compiler takes minutes for each layer
+    hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat, gather=gather, scan=scan)
     at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
     loss, nll = chunked_cross_entropy(
         at_targets, model.head, microbatch.target_ids, microbatch.target_weights, visited
