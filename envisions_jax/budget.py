@@ -85,13 +85,17 @@ def budget(
     )
 
 
-def default_slots(policy: Policy, shape: StageShape) -> int:
+def default_slots(policy: Policy, shape: StageShape, memory: int | None = None) -> int:
     """As many as are worth it in each lane, or as their keys and values have room beside the weights; at
     least 8.
 
+    memory: of a device, by default of those that are here.
+
     It depends on the machine, not on what is free at the moment: a run that goes on samples as before.
     """
-    room = SHARE * device_memory() - 2 * _bytes(policy) - _sampled_bytes(policy)
+    room = (
+        SHARE * (device_memory() if memory is None else memory) - 2 * _bytes(policy) - _sampled_bytes(policy)
+    )
     most = SLOTS.get(policy.platform, SLOTS_OF_ACCELERATORS)
     fitting = (slots for slots in range(most, 8, -8) if _caches(policy, shape, slots) <= room)
     return policy.lanes * next(fitting, 8)
@@ -118,10 +122,12 @@ def activation_bytes(policy: Policy, rows: int, row_length: int, *, remat: bool 
     return rows * row_length * a_token + _count(policy) * FLOAT32 // 2
 
 
-def cache_bytes(config: LlamaConfig, shape: StageShape, slots: int, itemsize: int) -> int:
+def cache_bytes(
+    config: LlamaConfig, shape: StageShape, slots: int, itemsize: int, platform: str = "cpu"
+) -> int:
     """Keys and values of the prefix, the roots, all slots, and those that the last candidates move to."""
     own = slots * (shape.rest_length + shape.new_length)
-    moved = moved_slots(slots) * (shape.prompt_length + shape.new_length)
+    moved = moved_slots(slots, platform) * (shape.prompt_length + shape.new_length)
     tokens = shape.prefix_length + shape.roots(slots) * shape.root_length + own + moved
     return 2 * tokens * config.num_layers * config.num_kv_heads * config.head_dim * itemsize
 
@@ -136,7 +142,7 @@ def device_memory() -> int:
 def _caches(policy: Policy, shape: StageShape, slots: int) -> int:
     """Of the slots of one lane, on each of its devices."""
     tensor = 1 if policy.mesh is None else policy.mesh.shape["tensor"]
-    return cache_bytes(policy.config, shape, slots, policy.dtype.itemsize) // tensor
+    return cache_bytes(policy.config, shape, slots, policy.dtype.itemsize, policy.platform) // tensor
 
 
 def _count(policy: Policy) -> int:

@@ -56,8 +56,13 @@ class Policy:
         self.graphdef = graphdef
         self.mesh = mesh
         # Put explicitly where they are: weights just read and weights restored or trained then run the very
-        # same programs, where JAX would compile them once for each.
-        self.params = jax.device_put(params, jax.tree.map(lambda leaf: leaf.sharding, params))
+        # same programs, where JAX would compile them once for each. (Shapes alone are to be compiled for.)
+        self.params = jax.tree.map(
+            lambda leaf: (
+                leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.device_put(leaf, leaf.sharding)
+            ),
+            params,
+        )
         self.tokenizer = tokenizer
 
     @classmethod
@@ -135,7 +140,7 @@ class Policy:
     @functools.cached_property
     def sampled_with(self) -> nnx.State:
         """The weights as sampling and scoring use them: whole in every lane, in the type they compute in."""
-        return self.params if self.layout is None else _whole_in_lanes(self.layout, self.dtype, self.params)
+        return self.params if self.layout is None else whole_in_lanes(self.layout, self.dtype, self.params)
 
     @property
     def platform(self) -> str:
@@ -476,7 +481,8 @@ class Policy:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _whole_in_lanes(layout: Layout, dtype: jnp.dtype, params: nnx.State) -> nnx.State:
+def whole_in_lanes(layout: Layout, dtype: jnp.dtype, params: nnx.State) -> nnx.State:
+    """Matrices in `dtype`, the rest as it is, whole in every lane."""
     converted = jax.tree.map(lambda x: x if x.ndim == 1 else x.astype(dtype), params)
     return jax.lax.with_sharding_constraint(converted, layout.shardings(params))
 

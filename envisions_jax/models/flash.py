@@ -40,26 +40,29 @@ def kernel_for(platform: str, dtype: DTypeLike, length: int, channels: int) -> K
 def flash_attention(
     kernel: Literal["cudnn", "splash"],
     q: Float[Array, "b t h c"],
-    k: Float[Array, "b t g c"],
-    v: Float[Array, "b t g c"],
-    mask: Bool[Array, "#b t t"],
+    k: Float[Array, "b s g c"],
+    v: Float[Array, "b s g c"],
+    mask: Bool[Array, "#b t s"],
     *,
     interpret: bool = False,
 ) -> Float[Array, "b t h c"]:
-    """As `causal_attention`, whose mask lets no query see a later key. A query that sees nothing sees itself.
+    """As `causal_attention`: the last t keys are those of the queries, of which none may see a later one.
+    Each sees itself, padding too.
 
     interpret: run the TPU's kernel step by step where there is no TPU.
     """
-    mask = mask | jnp.eye(q.shape[1], dtype=bool)
+    t, s = mask.shape[1:]
+    mask = mask | jnp.eye(t, s, s - t, dtype=bool)
     if kernel == "cudnn":
+        # In a square it then skips what is later. In a rectangle it would align the corners at the top.
         return jax.nn.dot_product_attention(
-            q, k, v, mask=mask[:, None], is_causal=True, implementation="cudnn"
+            q, k, v, mask=mask[:, None], is_causal=t == s, implementation="cudnn"
         )
     return _splash_attention(q, k, v, mask, interpret)
 
 
 def _splash_attention(q: Array, k: Array, v: Array, mask: Bool[Array, "#b t t"], interpret: bool) -> Array:
-    size = next(size for size in (BLOCK, BLOCK // 2, LANES) if not q.shape[1] % size)
+    size = next(size for size in (BLOCK, BLOCK // 2, LANES) if not (q.shape[1] % size or k.shape[1] % size))
     blocks = splash.BlockSizes(
         block_q=size,
         block_kv=size,

@@ -166,17 +166,6 @@ def platform_of(layout: Layout | None) -> str:
     return jax.default_backend() if layout is None else layout.mesh.devices.flat[0].platform
 
 
-def by_heads(layout: Layout | None, attend: Callable[..., Array]) -> Callable[..., Array]:
-    """`attend` of queries, keys, values (``[b t h c]``) and a mask, within a lane: on each device for the
-    heads that it has, since the compiler cannot divide a kernel.
-    """
-    if layout is None:
-        return attend
-    heads = PartitionSpec(None, None, "tensor")
-    specs = (heads, heads, heads, PartitionSpec())
-    return jax.shard_map(attend, in_specs=specs, out_specs=heads, axis_names={"tensor"}, check_vma=False)
-
-
 def shares_layers(layout: Layout | None) -> bool:
     """Do several devices share the inside of layers?"""
     return layout is not None and layout.mesh.shape["tensor"] > 1

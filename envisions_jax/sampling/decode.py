@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from envisions_jax.models.attention import Readers, Seen, attend
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
-from envisions_jax.parallel.layout import Layout, in_lanes, in_step, shares_layers
+from envisions_jax.parallel.layout import Layout, in_lanes, in_step, platform_of, shares_layers
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
@@ -199,7 +199,7 @@ def _decode_lane(
 ) -> tuple[Cache, Slots]:
     roots, slots = _enter(nnx.merge(graphdef, params), roots, slots, rule, arrivals, prefilled)
     b = len(slots.count)
-    few = 0 if shares_layers(layout) else moved_slots(b)
+    few = 0 if shares_layers(layout) else moved_slots(b, platform_of(layout))
 
     def decode_until(left: Array, roots: Roots, slots: Slots) -> Slots:
         """Steps until at most `left` slots are active."""

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envisions_jax.models.attention import Seen, branch_mask, causal_attention, causal_mask, readable
 from envisions_jax.models.llama import Llama
+from envisions_jax.parallel.kernels import AttentionKernel, attention_kernel
 from envisions_jax.parallel.layout import Layout, in_lanes
 from envisions_jax.sampling.cache import Cache, LayerCache
 from envisions_jax.sampling.shapes import StageShape
@@ -64,11 +65,31 @@ class Laid(NamedTuple):
 class PromptAttention:
     """Attention of prompts behind a shared prefix; keeps every layer's keys and values."""
 
-    def __init__(self, prefix: Cache, prefix_length: Int[Array, ""], mask: Bool[Array, "b t t"]) -> None:
+    def __init__(
+        self,
+        prefix: Cache,
+        prefix_length: Int[Array, ""],
+        mask: Bool[Array, "b t t"],
+        kernel: AttentionKernel | None = None,
+    ) -> None:
         self.prefix = prefix
         self.prefix_length = prefix_length
         self.mask = mask
+        self.kernel = kernel
         self.cache: list[tuple[Array, Array]] = []  # as the layers gave them
+
+    @classmethod
+    def of_rows(
+        cls,
+        model: Llama,
+        layout: Layout | None,
+        prefix: Cache,
+        prefix_length: Int[Array, ""],
+        ends: Int[Array, "b t"],
+    ) -> PromptAttention:
+        """In packed rows of one lane, by its devices' own kernel where they have one."""
+        kernel = attention_kernel(layout, model.dtype, ends.shape[1], model.config.head_dim)
+        return cls(prefix, prefix_length, branch_mask(ends), kernel)
 
     def __call__(
         self,
@@ -80,7 +101,17 @@ class PromptAttention:
     ) -> Float[Array, "b t h c"]:
         self.cache.append((k, v))
         before = seen_of_prefix(self.prefix, layer, self.prefix_length)
-        return causal_attention(q, k, v, mask=self.mask, before=before)
+        if self.kernel is None:
+            return causal_attention(q, k, v, mask=self.mask, before=before)
+        mask = self.mask
+        for place in before:  # in front of every row: a kernel attends to one place
+            k, v = (
+                jnp.concatenate([jnp.broadcast_to(shared, (len(q), *shared.shape)), own], axis=1)
+                for shared, own in ((jnp.moveaxis(place.keys, -1, 0), k), (place.values.swapaxes(0, 1), v))
+            )
+            seen = jnp.broadcast_to(place.mask, (*mask.shape[:2], place.mask.shape[-1]))
+            mask = jnp.concatenate([seen, mask], axis=2)
+        return self.kernel(q, k, v, mask)
 
 
 def seen_of_prefix(prefix: Cache, layer: int, length: Int[Array, ""]) -> list[Seen]:
@@ -118,7 +149,7 @@ def prefill_trees(
         params: nnx.State, prefix: Cache, prefix_length: Array, tokens: Array, ends: Array, positions: Array
     ) -> Prefilled:
         model = nnx.merge(graphdef, params)
-        attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
+        attention = PromptAttention.of_rows(model, layout, prefix, prefix_length, ends)
         hidden = model(tokens, prefix_length + positions, attention)
         return Prefilled(tuple(attention.cache), hidden)
 

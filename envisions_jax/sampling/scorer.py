@@ -17,7 +17,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from envisions_jax.models.attention import branch_mask
 from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.layout import Layout, in_lanes, in_step
 from envisions_jax.sampling.cache import Cache
@@ -176,7 +175,7 @@ def score_rows(
         count: Array,
     ) -> Array:
         model = nnx.merge(graphdef, params)
-        attention = PromptAttention(prefix, prefix_length, branch_mask(ends))
+        attention = PromptAttention.of_rows(model, layout, prefix, prefix_length, ends)
         hidden = model(tokens, prefix_length + positions, attention)
         hidden = hidden.reshape(-1, hidden.shape[-1])[at]
         return target_log_probs(model, hidden, targets, in_step(layout, count[0]))

@@ -85,9 +85,12 @@ class StageShape:
         return min(slots, -(-3 * slots // (2 * self.seats))) if self.root_length else 1
 
 
-def moved_slots(slots: int) -> int:
-    """How many slots the last candidates of so many move to; 0: they stay."""
-    return FEW if slots >= 2 * FEW else 0
+def moved_slots(slots: int, platform: str) -> int:
+    """How many slots the last candidates of so many move to; 0: they stay.
+
+    On accelerators they do: a step of few slots reads as many weights there, which is what it waits for.
+    """
+    return FEW if platform == "cpu" and slots >= 2 * FEW else 0
 
 
 def prefix_room(prefix: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from envisions_jax.command_line import RunError
+from envisions_jax.config import Config
 from envisions_jax.memory import return_free_memory
 from envisions_jax.parallel import Layout
 from envisions_jax.policy import Policy
@@ -156,8 +157,15 @@ def export_final(run: Run) -> None:
 
 def make_trainer(run: Run) -> Trainer:
     """One trainer for all iterations, so that nothing is compiled twice."""
-    train, checkpoint = run.config.train, run.config.checkpoint
-    config = TrainConfig(
+    mesh = run.base.mesh
+    layout = None if mesh is None else Layout(run.base.config, mesh)
+    return Trainer(run.base, train_config(run.config), layout)
+
+
+def train_config(config: Config) -> TrainConfig:
+    """The trainer's settings, which are those of a run."""
+    train, checkpoint = config.train, config.checkpoint
+    return TrainConfig(
         learning_rate=train.learning_rate,
         batch_size=train.batch_size,
         epochs=train.epochs,
@@ -171,8 +179,6 @@ def make_trainer(run: Run) -> Trainer:
         checkpoint_every_steps=checkpoint.every_steps,
         keep=checkpoint.keep,
     )
-    mesh = run.base.mesh
-    return Trainer(run.base, config, None if mesh is None else Layout(run.base.config, mesh))
 
 
 def _example(run: Run, task: Task, prompt: str, program: str, kind: Any) -> Example:

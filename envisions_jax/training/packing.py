@@ -119,6 +119,11 @@ def side_by_side(microbatches: Sequence[Microbatch], lanes: int) -> list[Microba
     return joined
 
 
+def blank(shape: RowShape) -> Microbatch:
+    """A microbatch of padding alone."""
+    return _layout([], shape, 1)
+
+
 def _with_axis(microbatch: Microbatch) -> Microbatch:
     return microbatch._replace(num_targets=microbatch.num_targets[None])
 

@@ -16,17 +16,21 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from envisions_jax.models.attention import CausalAttention, branch_mask
-from envisions_jax.models.flash import flash_attention, kernel_for
-from envisions_jax.models.llama import Llama, abstract
-from envisions_jax.parallel.layout import Layout, by_heads, in_step, of_lanes, platform_of
+from envisions_jax.models.llama import abstract
+from envisions_jax.parallel.kernels import attention_kernel
+from envisions_jax.parallel.layout import Layout, in_step, of_lanes, platform_of
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import KINDS
 from envisions_jax.training.losses import chunked_cross_entropy
 from envisions_jax.training.packing import Microbatch
+
+# Else their compiler makes an all-reduce, twice the bytes, of a reduce-scatter over several axes of a torus
+# (seen with libtpu 0.0.42 for v5p:2x2x2, v5p:4x4x4, v5e:4x4 and v6e:4x4, not for v5p:2x2x1).
+FOR_TPUS = {"xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter": True}
 
 
 class TrainState(NamedTuple):
@@ -56,7 +60,9 @@ def microbatch_loss(
         gather = functools.partial(layout.gather, dtype=model.dtype)
         model = nnx.merge(graphdef, layout.gather_ends(params, model.dtype))
     microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
-    attention = _attention(model, branch_mask(microbatch.ends), layout)
+    mask = branch_mask(microbatch.ends)
+    kernel = attention_kernel(layout, model.dtype, mask.shape[-1], model.config.head_dim)
+    attention = CausalAttention(mask, kernel)
     scan = platform_of(layout) == "tpu"  # whose compiler takes minutes for each layer
     hidden = model(microbatch.tokens, microbatch.positions, attention, remat=remat, gather=gather, scan=scan)
     at_targets = hidden.reshape(-1, hidden.shape[-1])[microbatch.target_index]
@@ -65,14 +71,6 @@ def microbatch_loss(
     )
     of_kind = microbatch.target_kinds == jnp.arange(len(KINDS))[:, None]
     return loss, jnp.sum(of_kind * microbatch.target_weights * nll, axis=1)
-
-
-def _attention(model: Llama, mask: Bool[Array, "r t t"], layout: Layout | None) -> CausalAttention:
-    """By the devices' own kernel where they have one that serves."""
-    kernel = kernel_for(platform_of(layout), model.dtype, mask.shape[-1], model.config.head_dim)
-    if kernel == "xla":
-        return CausalAttention(mask)
-    return CausalAttention(mask, by_heads(layout, functools.partial(flash_attention, kernel)))
 
 
 class TrainStep:
@@ -89,7 +87,7 @@ class TrainStep:
         )
         accumulate, state, accumulated = self._accumulate, None, None
         if layout is not None:
-            state, accumulated = self._shardings(layout)
+            state, accumulated = self.shardings(layout)
             sums, params = (jax.tree.map(of_lanes, tree) for tree in (accumulated, state.params))
             accumulate = jax.shard_map(
                 accumulate,
@@ -101,7 +99,11 @@ class TrainStep:
             )
         # Any: the number of compiled variants is not part of jit's declared type.
         self.start: Any = jax.jit(self._start, out_shardings=(state, accumulated))
-        self.accumulate: Any = jax.jit(accumulate, donate_argnums=0)
+        self.accumulate: Any = jax.jit(
+            accumulate,
+            donate_argnums=0,
+            compiler_options=FOR_TPUS if platform_of(layout) == "tpu" else None,
+        )
         self.update: Any = jax.jit(
             self._update, donate_argnums=(0, 1), out_shardings=(state, accumulated, None, None)
         )
@@ -111,8 +113,8 @@ class TrainStep:
         """Programs compiled so far."""
         return sum(program._cache_size() for program in (self.start, self.accumulate, self.update))
 
-    def _shardings(self, layout: Layout) -> tuple[Any, Any]:
-        """Moments and gradients lie as the weights they are of."""
+    def shardings(self, layout: Layout) -> tuple[Any, Any]:
+        """Of the state and of the sums: moments and gradients lie as the weights they are of."""
         whole = NamedSharding(layout.mesh, PartitionSpec())
         _, shapes = abstract(layout.config)
         params = layout.shardings(shapes)

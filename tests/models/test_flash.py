@@ -1,5 +1,7 @@
 """Accelerators' kernels for attention beside what XLA makes of it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from envisions_jax.models.attention import branch_mask, causal_attention
 from envisions_jax.models.flash import flash_attention, kernel_for
+from envisions_jax.sampling.prefill import PromptAttention
 
 ENDS = np.zeros((2, 256), np.int32)
 ENDS[0, :100], ENDS[0, 100:150], ENDS[0, 150:200] = 200, 150, 200  # a root of two branches, then padding
@@ -34,6 +37,22 @@ def test_splash_attention_and_its_gradients_are_those_of_xla() -> None:
     for gradient, other in zip(gradients, expected_gradients, strict=True):
         assert jnp.isfinite(gradient).all()
         assert jnp.abs(gradient - other).max() <= 1e-5
+
+
+def test_a_prefix_is_seen_by_all_rows() -> None:
+    """As prompts see it: laid in front of each row, with padding behind it."""
+    random = np.random.default_rng(1)
+    shape = (2, 128, 2, 128)
+    q, k, v = (jnp.asarray(random.normal(size=shape), jnp.float32) for _ in range(3))
+    keys = jnp.asarray(random.normal(size=(2, 128, 256)), jnp.float32)
+    values = jnp.asarray(random.normal(size=(2, 256, 128)), jnp.float32)
+    ends = jnp.asarray(ENDS[:, 90:218]).clip(max=128)
+    found, expected = (
+        PromptAttention(((keys, values),), jnp.int32(200), branch_mask(ends), kernel)(0, q, k, v)
+        for kernel in (functools.partial(flash_attention, "splash", interpret=True), None)
+    )
+    is_text = (ends > 0)[:, :, None, None]
+    assert jnp.abs((found - expected) * is_text).max() <= 1e-5
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""Plan a run for accelerators that need not be here: does it fit, what do devices send, how fast can it be?
+
+    python -m envisions_jax.plan --config=configs/math.py --target=a100x8
+    python -m envisions_jax.plan --config=configs/math.py --target=v5p-8 \\
+        --config.model.path=meta-llama/Llama-2-13b-chat-hf --output=13b.json
+
+Every program of the run is compiled by the accelerator's own compiler, on the mesh of the configuration, for
+the longest prompts that the configuration allows. No weights are read: `model.path` may be a folder, or the
+id of a model whose shape is known (LLaMA-2 7B and 13B).
+
+Targets: a100x8, h100x8 (or 1, 2, 4, 16, 32 ...), v4-8, v5p-8, v5e-16, v6e-8 ..., or `here`: the devices that
+there are. Exit code 3: it does not fit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from envisions_jax import command_line
+from envisions_jax.command_line import RunError
+from envisions_jax.config import Config
+from envisions_jax.config_rules import ConfigError
+from envisions_jax.plan.targets import Chip, Target, parse_target
+from envisions_jax.progress import Reporter
+from envisions_jax.workdir import write_atomically
+
+if TYPE_CHECKING:
+    from envisions_jax.plan.programs import Programs
+    from envisions_jax.plan.report import Compiled
+
+DOES_NOT_FIT = 3
+_STAGES = ("all", "training", "sampling")
+
+
+def main(config: Config, values: flags.FlagValues) -> int:
+    """The exit code of a plan."""
+    output = Path(values.output) if values.output else None
+    if output is not None and not output.parent.is_dir():
+        raise ConfigError(f"output={values.output}: there is no folder {output.parent}; make it first")
+    target = None if values.target == "here" else parse_target(values.target)
+    if target is not None:
+        target.prepare()  # before JAX is imported
+    fits, plan = make_plan(config, target, values.stages, Reporter())
+    if output is not None:
+        try:
+            write_atomically(output, json.dumps(plan, indent=1) + "\n")
+        except OSError as error:
+            raise RunError(f"output={output}: cannot be written ({error.strerror})") from error
+    return 0 if fits else DOES_NOT_FIT
+
+
+def make_plan(
+    config: Config, target: Target | None, stages: str, reporter: Reporter
+) -> tuple[bool, dict[str, object]]:
+    """Compiles a run's programs for `target` (None: the devices that are here), and tells what they take.
+
+    Returns whether all of it fits, and the same as plain data.
+    """
+    # Here, not above: the environment of the target's compiler has to be set before JAX is imported.
+    from envisions_jax.plan.compiling import compile_all, compile_one
+    from envisions_jax.plan.report import memory_table, most_rows, most_slots, speed_table, verdict
+
+    programs = _programs(config, target)
+    chip, devices = _chip(target), programs.mesh.size
+    sizes = " x ".join(f"{axis} {size}" for axis, size in programs.mesh.shape.items())
+    name = target.name if target else f"{devices} devices that are here"
+    reporter.line(f"{config.model.path} by {config.name} on {name}: {sizes}, {programs.policy.dtype.name}")
+    wanted = [] if stages == "sampling" else list(programs.training())
+    wanted += [] if stages == "training" else list(programs.sampling())
+    compiled = compile_all(wanted, reporter.line)
+    reporter.show(memory_table(compiled, f"GiB on each device of {name}", programs.memory))
+    reporter.show(speed_table(compiled, "what it has to do at least, each device", chip, devices))
+    plan: dict[str, object] = {
+        "target": name,
+        "model": config.model.path,
+        "config": config.name,
+        "mesh": dict(programs.mesh.shape),
+        "memory": programs.memory,
+        "programs": [one.to_dict(chip, devices) for one in compiled],
+    }
+    if stages != "sampling":
+        plan["fsdp"] = _tell_fsdp(programs, compiled, reporter)
+        once = next(one for one in compiled if one.program.name.startswith("microbatch"))
+        again = next(one for one in programs.training(factor=2) if one.units == 2 * once.program.units)
+        reporter.line(f"compiling training: {again.name}, to see by how much memory grows")
+        plan["most_rows"] = rows = most_rows(once, compile_one(again), programs.memory)
+        length = config.train.row_length
+        reporter.line(
+            f"largest microbatch that fits: {rows} rows of {length} in each of {programs.policy.lanes} lanes"
+        )
+    if (slots := most_slots(compiled, programs.memory)) is not None:
+        plan["most_slots"] = slots * programs.policy.lanes
+        reporter.line(
+            f"slots that fit: {slots} in each of {programs.policy.lanes} lanes "
+            f"(sampler.slots={slots * programs.policy.lanes})"
+        )
+    told = verdict(compiled, programs.memory)
+    reporter.line(told)
+    plan["verdict"] = told
+    return told.startswith("it fits"), plan
+
+
+def _programs(config: Config, target: Target | None) -> Programs:
+    import jax
+
+    from envisions_jax.budget import device_memory
+    from envisions_jax.models.config import ModelError
+    from envisions_jax.models.known import shape_of
+    from envisions_jax.parallel import make_mesh
+    from envisions_jax.plan.programs import Programs
+
+    try:
+        model = shape_of(config.model.path)
+        devices = jax.devices() if target is None else target.topology_devices()
+        mesh = make_mesh(config.mesh, devices)
+        return Programs(config, model, mesh, device_memory() if target is None else target.chip.memory)
+    except ModelError as error:
+        raise RunError(str(error)) from error
+    except ValueError as error:  # of the mesh
+        raise ConfigError(str(error)) from error
+
+
+def _chip(target: Target | None) -> Chip:
+    """Of devices that are here nothing is known but that they are no faster than any."""
+    if target is not None:
+        return target.chip
+    return Chip(flops=float("inf"), bandwidth=float("inf"), links=float("inf"), memory=0)
+
+
+def _tell_fsdp(programs: Programs, compiled: Sequence[Compiled], reporter: Reporter) -> dict[str, float]:
+    """What a microbatch sends beside what FSDP has to."""
+    from envisions_jax.plan.programs import fsdp_minimum
+
+    once = next(one for one in compiled if one.program.name.startswith("microbatch"))
+    devices = programs.mesh.shape["fsdp"]
+    sent = sum(one.sent(devices) for one in once.collectives)
+    least = fsdp_minimum(programs) * (devices - 1) / devices
+    if not least:
+        return {"sent": sent, "least": 0.0}
+    reporter.line(
+        f"a microbatch sends {sent / 1e9:.2f} GB from each device, {sent / least:.2f} times FSDP's least "
+        f"({least / 1e9:.2f}: weights gathered forward and backward, gradients scattered)"
+    )
+    return {"sent": sent, "least": least}
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("target", "here", "a100x8, h100x8, v5p-8, v5e-16 ..., or here")
+    flags.DEFINE_enum("stages", "all", _STAGES, "what to compile")
+    flags.DEFINE_string("output", "", "JSON file to write the plan to")
+
+
+if __name__ == "__main__":
+    command_line.run(main, _define_flags)

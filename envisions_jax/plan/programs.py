@@ -1,0 +1,414 @@
+"""Every program of a run, ready to be compiled for devices that need not be here, and what it has to compute.
+
+Shapes are those of the longest prompts that the configuration allows, so that a run takes no more. Arguments
+are shapes with their place on the mesh: nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+
+from envisions_jax.budget import activation_bytes, default_slots
+from envisions_jax.config import Config
+from envisions_jax.models.config import LlamaConfig
+from envisions_jax.models.llama import abstract
+from envisions_jax.models.weights import flat
+from envisions_jax.parallel import Layout
+from envisions_jax.parallel.mesh import LANES
+from envisions_jax.policy import Policy, whole_in_lanes
+from envisions_jax.sampling import beam, decode, prefill, scorer
+from envisions_jax.sampling.cache import Cache
+from envisions_jax.sampling.lane import Lane
+from envisions_jax.sampling.shapes import StageShape, plan
+from envisions_jax.sampling.stopping import build_stop_table
+from envisions_jax.stages.learning import train_config
+from envisions_jax.training.packing import RowShape, blank, row_shapes
+from envisions_jax.training.step import TrainStep
+
+SHARED = 256  # tokens that all prompts of a stage begin with: the instruction
+MASTER = 4  # bytes of a parameter, a gradient or a moment in training
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one device has to do at least in one run of a program, or in one step of its loop."""
+
+    flops: float = 0.0
+    bytes: float = 0.0  # between its memory and its cores
+    tokens: int = 0  # in all lanes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+    """One program of a run."""
+
+    name: str
+    stage: str  # "training" or "sampling"
+    lower: Callable[[], Any]
+    work: Work
+    per: str  # what `work` is of: "run", or a "step" of its loop
+    beside: int  # bytes that a device holds meanwhile, and that are no arguments
+    units: int = 0  # slots or rows of a lane, by which memory grows
+    fixed: int = 0  # bytes of the arguments that do not grow with them
+
+
+class Programs:
+    """The programs of a run of `config` with a model on a mesh of devices, each with `memory` bytes."""
+
+    def __init__(self, config: Config, model: LlamaConfig, mesh: Mesh, memory: int) -> None:
+        self.config, self.mesh = config, mesh
+        self.layout = Layout(model, mesh)
+        dtype = jnp.dtype(_compute_dtype(config, self.layout))
+        graphdef, shapes = abstract(model, dtype=dtype)
+        self.policy = Policy(model, graphdef, _placed(shapes, self.layout.shardings(shapes)), None, mesh)
+        assert self.policy.layout is not None  # there is a mesh
+        self.lanes_layout = self.policy.layout
+        sampled = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype if leaf.ndim > 1 else leaf.dtype), shapes
+        )
+        self.sampled = _placed(sampled, self.lanes_layout.shardings(sampled))
+        self.memory = memory
+        self.weights = _bytes(self.policy.params)  # of one set, in parts
+        self.whole = NamedSharding(mesh, PartitionSpec())
+        self.rows = NamedSharding(mesh, PartitionSpec(LANES))
+
+    # ---- Training ----------------------------------------------------------------------------------
+
+    def training(self, factor: int = 1) -> Iterator[Program]:
+        """Of steps whose microbatches have `factor` times the rows."""
+        settings, step = self.config.train, self._train_step
+        state, sums = self._train_state
+        kept = self.weights + _bytes(state.optimizer)  # theta_0; moments are no arguments of a microbatch
+        if factor == 1:
+            rate = self._scalar(jnp.float32)
+            yield Program(
+                name="begin: weights, gradients and moments",
+                stage="training",
+                lower=lambda: step.start.lower(self.policy.params),
+                work=Work(bytes=self.weights + _bytes((state, sums))),
+                per="run",
+                beside=0,
+            )
+            yield Program(
+                name="update by AdamW",
+                stage="training",
+                lower=lambda: step.update.lower(state, sums, rate),
+                work=Work(bytes=2 * _bytes((state, sums))),
+                per="run",
+                beside=self.weights,
+            )
+        for shape in row_shapes(factor * settings.rows, settings.row_length, settings.max_length):
+            microbatch = self._on_lanes(blank(shape)._replace(num_targets=np.zeros(1, np.int32)))
+            yield Program(
+                name=f"microbatch of {shape.rows} x {shape.row_length}",
+                stage="training",
+                lower=functools.partial(step.accumulate.lower, sums, state.params, microbatch),
+                work=self._of_microbatch(shape),
+                per="run",
+                beside=kept,
+                units=shape.rows,
+            )
+
+    @functools.cached_property
+    def _train_step(self) -> TrainStep:
+        return TrainStep(self.policy.graphdef, train_config(self.config), self.layout)
+
+    @functools.cached_property
+    def _train_state(self) -> Any:
+        """Shapes of the state, and of what is summed up in a step."""
+        step = self._train_step
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            jax.eval_shape(step.start, self.policy.params),
+            step.shardings(self.layout),
+        )
+
+    # ---- Sampling ----------------------------------------------------------------------------------
+
+    def sampling(self) -> Iterator[Program]:
+        """Exploring, refining, scoring and evaluating."""
+        config, policy = self.config, self.policy
+        yield Program(
+            name="weights to sample with",
+            stage="sampling",
+            lower=lambda: whole_in_lanes.lower(self.lanes_layout, policy.dtype, policy.params),
+            work=Work(bytes=self.weights + _bytes(self.sampled)),
+            per="run",
+            beside=self.weights,
+        )
+        stages = [("explore", self._shape(config.sampler.max_new_tokens, config.sampler.k), 0)]
+        if config.loop.refine:
+            stages.append(("refine", self._shape(config.sampler.max_new_tokens, 1), 0))
+        beams = config.eval.beams if config.eval.beams > 1 else 0
+        stages.append(("evaluate", self._shape(config.eval.max_new_tokens, max(1, beams)), beams))
+        seen: set[Any] = set()
+        for name, shape, beams in stages:
+            slots = config.sampler.slots or default_slots(policy, shape, self.memory)
+            key = (shape, slots, beams)
+            if key not in seen:
+                seen.add(key)
+                yield from self._stage(name, shape, -(-slots // policy.lanes), beams)
+        if config.loop.refine and config.loop.self_reward == "task_prompt":
+            yield self._scoring()
+
+    def _stage(self, name: str, shape: StageShape, slots: int, beams: int) -> Iterator[Program]:
+        policy, graphdef = self.policy, self.policy.graphdef
+        prefix_length = self._scalar(jnp.int32)
+        prefix = self._prefix(shape)
+        kept = 2 * self.weights  # theta_0 and the policy
+        if beams:
+            yield from self._beam_search(name, shape, slots, beams, prefix, prefix_length, kept)
+            return
+        lane = Lane(shape, slots)
+        lay = functools.partial(self._of_lanes, jax.eval_shape)
+        roots, empty = lay(lambda: decode.nobody(policy.config, policy.dtype, slots, shape))
+        rows = self._on_lanes([np.zeros((shape.prefill_rows, shape.row_length), np.int32)] * 3)
+        given = (self.sampled, prefix, prefix_length)
+        prefilled = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.rows),
+            jax.eval_shape(
+                functools.partial(prefill.prefill_trees, graphdef, self.lanes_layout), *given, *rows
+            ),
+        )
+        new_roots, rests, others = map(self._on_lanes, lane.arrivals([], _no_key))
+        yield Program(
+            name=f"{name}: prefill {shape.prefill_rows} x {shape.row_length}",
+            stage="sampling",
+            lower=lambda: prefill.prefill_trees.lower(graphdef, self.lanes_layout, *given, *rows),
+            work=self._of_forward(shape.prefill_rows, shape.row_length, logits=0),
+            per="run",
+            beside=kept + _bytes((roots, empty)),
+        )
+        yield Program(
+            name=f"{name}: decode in {slots} slots",
+            stage="sampling",
+            lower=lambda: decode.decode.lower(
+                graphdef,
+                self.lanes_layout,
+                *given,
+                self._rule(),
+                roots,
+                empty,
+                decode.Arrivals(prefill.Places(*new_roots), prefill.Places(*rests), *others),
+                prefilled,
+                decode.Seating(*self._on_lanes(lane.seating())),
+                self._on_lanes([np.zeros(1, np.int32)])[0],
+            ),
+            work=self._of_step(slots, shape, _bytes((prefix, roots, empty.cache))),
+            per="step",
+            beside=kept,
+            units=slots,
+            fixed=_bytes(given),
+        )
+
+    def _beam_search(
+        self, name: str, shape: StageShape, slots: int, beams: int, prefix: Cache, length: Any, kept: int
+    ) -> Iterator[Program]:
+        """Each device searches for all prompts: lanes share nothing out here."""
+        policy = self.policy
+        rows = max(1, slots // beams)
+        cache = self._everywhere(
+            jax.eval_shape(lambda: decode.empty_cache(policy.config, rows, shape.prompt_length, policy.dtype))
+        )
+        vocabulary = policy.config.vocab_size
+        logits, lengths, limits = self._everywhere(
+            (
+                jax.ShapeDtypeStruct((rows, vocabulary), jnp.float32),
+                *[jax.ShapeDtypeStruct((rows,), jnp.int32)] * 2,
+            )
+        )
+        yield Program(
+            name=f"{name}: beam search of {rows} x {beams}",
+            stage="sampling",
+            lower=lambda: beam.search.lower(
+                policy.graphdef,
+                self.sampled,
+                prefix,
+                length,
+                cache,
+                logits,
+                lengths,
+                self._rule().next_state,
+                limits,
+                shape.new_length,
+                beams,
+                max(1, len(policy.eos_ids)),
+            ),
+            work=self._of_step(rows * beams, shape, _bytes((prefix, cache)), lanes=1),
+            per="step",
+            beside=kept,
+            units=rows * beams,
+            fixed=_bytes((self.sampled, prefix)),
+        )
+
+    def _scoring(self) -> Program:
+        policy, config = self.policy, self.config
+        new, k = config.sampler.max_new_tokens, config.sampler.k
+        own = max(1, config.model.context - SHARED - 2 * new)
+        prompts = [[1] * SHARED + [2 + n] * own for n in range(2)]
+        length = scorer.plan_rows(prompts, [[[3 + n] * new for n in range(k)]] * 2, new)
+        rows = max(1, scorer.SCORED_TOKENS // length)
+        tokens = self._on_lanes([np.zeros((rows, length), np.int32)] * 3)
+        at = self._on_lanes([np.zeros(rows * length, np.int32)] * 2)
+        prefix = self._prefix(self._shape(new, k))
+        return Program(
+            name=f"score {rows} x {length}",
+            stage="sampling",
+            lower=lambda: scorer.score_rows.lower(
+                policy.graphdef,
+                self.lanes_layout,
+                self.sampled,
+                prefix,
+                self._scalar(jnp.int32),
+                *tokens,
+                *at,
+                *self._on_lanes([np.zeros(1, np.int32)]),
+            ),
+            work=self._of_forward(rows, length, logits=rows * length),
+            per="run",
+            beside=2 * self.weights,
+        )
+
+    # ---- Shapes ------------------------------------------------------------------------------------
+
+    def _shape(self, new: int, k: int) -> StageShape:
+        """Of a stage with prompts as long as the context leaves them."""
+        own = max(1, self.config.model.context - new - SHARED)
+        return plan([[1] * SHARED + [2 + n] * own for n in range(2)], new, k)
+
+    def _prefix(self, shape: StageShape) -> Cache:
+        policy = self.policy
+        rows = jax.eval_shape(lambda: decode.empty_cache(policy.config, 1, shape.prefix_length, policy.dtype))
+        without = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), rows)
+        return self._everywhere(without)
+
+    def _rule(self) -> decode.Rule:
+        table = build_stop_table([], (), self.policy.eos_ids or (0,), self.policy.config.vocab_size)
+        return self._everywhere(
+            decode.Rule(
+                jax.ShapeDtypeStruct((), jnp.float32),  # type: ignore[arg-type]  # shapes stand for arrays
+                jax.ShapeDtypeStruct((), jnp.float32),  # type: ignore[arg-type]
+                jax.ShapeDtypeStruct(table.next_state.shape, jnp.int16),  # type: ignore[arg-type]
+            )
+        )
+
+    def _scalar(self, dtype: Any) -> Any:
+        return jax.ShapeDtypeStruct((), dtype, sharding=self.whole)
+
+    def _everywhere(self, tree: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.whole), tree
+        )
+
+    def _on_lanes(self, parts: Any) -> Any:
+        """What each lane has as large as `parts`, side by side."""
+        return jax.tree.map(self._beside, parts)
+
+    def _of_lanes(self, evaluate: Callable[..., Any], make: Callable[[], Any]) -> Any:
+        return self._on_lanes(evaluate(make))
+
+    def _beside(self, part: Any) -> Any:
+        shape = (self.policy.lanes * part.shape[0], *part.shape[1:])
+        return jax.ShapeDtypeStruct(shape, part.dtype, sharding=self.rows)
+
+    # ---- Work --------------------------------------------------------------------------------------
+
+    def _of_microbatch(self, shape: RowShape) -> Work:
+        """Forward, backward (twice that), and forward again where layers are recomputed; logits not again."""
+        remat = self.config.train.remat
+        one = self._of_forward(shape.rows, shape.row_length, logits=0)
+        tokens, tensor = shape.rows * shape.row_length, self.mesh.shape["tensor"]
+        logits = 3 * 2 * _head(self.policy.config) * tokens / tensor
+        parts = _bytes(self.policy.params)
+        passes = 4 if remat else 3
+        return Work(
+            flops=passes * one.flops + logits,
+            bytes=passes * one.bytes + 3 * parts,  # sums are read and written, weights are read
+            tokens=tokens * self.policy.lanes,
+        )
+
+    def _of_forward(self, rows: int, length: int, *, logits: int) -> Work:
+        """All layers over rows of tokens, each attending to half of its row, and logits after some."""
+        config, tensor = self.policy.config, self.mesh.shape["tensor"]
+        tokens = rows * length
+        attended = 4 * config.num_heads * config.head_dim * config.num_layers * length / 2
+        flops = (2 * _layers(config) + attended) * tokens + 2 * _head(config) * logits
+        weights = (_layers(config) + (_head(config) if logits else 0)) * self.policy.dtype.itemsize
+        return Work(flops=flops / tensor, bytes=weights / tensor, tokens=tokens * self.policy.lanes)
+
+    def _of_step(self, slots: int, shape: StageShape, caches: int, lanes: int | None = None) -> Work:
+        """One token in every slot: all weights and all keys and values are read."""
+        config, tensor = self.policy.config, self.mesh.shape["tensor"]
+        places = shape.prefix_length + shape.prompt_length + shape.new_length
+        attended = 4 * config.num_heads * config.head_dim * config.num_layers * places
+        weights = _layers(config) + _head(config)
+        return Work(
+            flops=(2 * weights + attended) * slots / tensor,
+            bytes=weights * self.policy.dtype.itemsize / tensor + caches,
+            tokens=slots * (self.policy.lanes if lanes is None else lanes),
+        )
+
+    def activations(self) -> int:
+        """What `budget` reckons without a compiler, for comparison."""
+        train = self.config.train
+        return activation_bytes(self.policy, train.rows, train.row_length, remat=train.remat)
+
+
+def parameters(config: LlamaConfig) -> int:
+    """Of the whole model."""
+    return sum(math.prod(variable.shape) for _, variable in flat(abstract(config)[1]))
+
+
+def fsdp_minimum(programs: Programs) -> int:
+    """Bytes that FSDP has to send for a microbatch: all weights thrice, in the type they compute in.
+
+    They are gathered forward and backward, and their gradients are scattered.
+    """
+    return 3 * parameters(programs.policy.config) * programs.policy.dtype.itemsize
+
+
+def _layers(config: LlamaConfig) -> int:
+    """Parameters of all layers' matrices."""
+    heads = config.head_dim * (2 * config.num_heads + 2 * config.num_kv_heads)
+    return config.num_layers * config.hidden_size * (heads + 3 * config.intermediate_size)
+
+
+def _head(config: LlamaConfig) -> int:
+    return config.vocab_size * config.hidden_size
+
+
+def _placed(tree: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )
+
+
+def _bytes(tree: Any) -> int:
+    """On each device."""
+    leaves: Sequence[Any] = jax.tree.leaves(tree)
+    return sum(math.prod(_part(leaf.sharding, leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _part(sharding: Sharding, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return sharding.shard_shape(shape)
+
+
+def _compute_dtype(config: Config, layout: Layout) -> str:
+    if config.model.dtype != "auto":
+        return config.model.dtype
+    return "float32" if layout.mesh.devices.flat[0].platform == "cpu" else "bfloat16"
+
+
+def _no_key(_: Any) -> np.ndarray:
+    raise AssertionError("nobody arrives in a plan")
