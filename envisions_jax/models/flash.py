@@ -61,7 +61,7 @@ def flash_attention(
     return _splash_attention(q, k, v, mask, interpret)
 
 
-def _splash_attention(q: Array, k: Array, v: Array, mask: Bool[Array, "#b t t"], interpret: bool) -> Array:
+def _splash_attention(q: Array, k: Array, v: Array, mask: Bool[Array, "#b t s"], interpret: bool) -> Array:
     size = next(size for size in (BLOCK, BLOCK // 2, LANES) if not (q.shape[1] % size or k.shape[1] % size))
     blocks = splash.BlockSizes(
         block_q=size,
