@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 CODE := $(wildcard envisions_jax envs configs benchmarks tools)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev model chromium quickstart control benchmark benchmark-web test lint types format lock clean
+.PHONY: help setup setup-dev model chromium compilers quickstart plan control benchmark benchmark-web test lint types format lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -47,6 +47,9 @@ model: setup ## fetch the default model into the user's cache (once)
 chromium: setup ## the browser of the web domain, unless there is one (Debian's, as root; else Playwright's)
 	@tools/install_chromium.sh $(BIN)/python
 
+compilers: setup ## the compilers of GPUs and TPUs, for plans (2.5 GB, into the user's cache)
+	@tools/install_compilers.sh $(BIN)/python
+
 # --- Runs. ---
 
 quickstart: model ## the main job on the default model; SEED=1 for another seed
@@ -56,6 +59,10 @@ control: quickstart ## the same run without the environment's verdict, then both
 	$(BIN)/python -m envisions_jax.main --config=$(CONFIG) --config.seed=$(SEED) \
 	  --config.selection.filter=none --config.eval.base=False --workdir=$(RUN)-control
 	$(BIN)/python -m envisions_jax.compare $(RUN) $(RUN)-control
+
+TARGET ?= a100x8
+plan: compilers ## would a run fit accelerators that are not here? CONFIG=configs/math.py TARGET=v5p-8
+	$(BIN)/python -m envisions_jax.plan --config=$(CONFIG) --target=$(TARGET) $(PLAN_ARGS)
 
 benchmark: setup-dev model ## speed beside transformers on PyTorch: two to three hours, on a quiet machine
 	$(BIN)/python -m benchmarks $(BENCHMARK_ARGS)
@@ -68,7 +75,7 @@ benchmark-web: setup-dev chromium ## web episodes a second beside miniwob and Br
 
 # --- Development. ---
 
-test: setup-dev chromium lint ## lint, types, lock and all tests
+test: setup-dev chromium compilers lint ## lint, types, lock and all tests
 	$(BIN)/python tools/lock.py check requirements-dev.lock
 	$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS)
 

@@ -36,6 +36,8 @@ def main(config: Config, values: flags.FlagValues) -> int:
         raise RunError(str(error)) from error
     given = given_tasks(config)
     reporter = Reporter(bars=config.progress)
+    if values.dry_run:
+        return dry_run(config, reporter)
     reporter.line(f"{config.name}: {given.told}, in {workdir.root}")
 
     # Here, not above: what cannot work is told before JAX starts.
@@ -44,6 +46,14 @@ def main(config: Config, values: flags.FlagValues) -> int:
     with speaking_errors():
         execute(config, workdir, given, reporter)
     return 0
+
+
+def dry_run(config: Config, reporter: Reporter) -> int:
+    """Compile all programs for the devices that are here, and tell what they take; nothing is written."""
+    from envisions_jax.plan.__main__ import DOES_NOT_FIT, make_plan
+
+    fits, _ = make_plan(config, None, "all", reporter)
+    return 0 if fits else DOES_NOT_FIT
 
 
 def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Reporter) -> None:
@@ -139,6 +149,9 @@ def tell_results(config: Config, workdir: WorkDir, reporter: Reporter) -> None:
 
 def _define_flags() -> None:
     flags.DEFINE_string("workdir", "", "where the run lives; the default is runs/<name of the config>")
+    flags.DEFINE_boolean(
+        "dry_run", False, "compile all programs, tell what memory they take, and run nothing"
+    )
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ import dataclasses
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from envisions_jax.config_rules import ConfigError
+from envisions_jax.models.default_model import cache_folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ class Target:
 
         Raises ConfigError: the compiler is not installed.
         """
+        _find_compilers()
         package, extra = ("libtpu", "tpu") if self.kind == "tpu" else ("jax_plugins.xla_cuda12", "cuda12")
         if not _is_installed(package):
             raise ConfigError(
@@ -147,6 +150,13 @@ def parse_target(name: str) -> Target:
         f"target={name!r}: name GPUs as {' or '.join(f'{one}x8' for one in GPUS)} (whole machines of "
         f"{GPUS_OF_A_HOST} beyond that), TPUs as {', '.join(f'{one}-16' for one in TPUS)}, or 'here'"
     )
+
+
+def _find_compilers() -> None:
+    """Those that `make compilers` installed."""
+    folder = cache_folder() / "compilers"
+    if folder.is_dir() and str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def _is_installed(package: str) -> bool:

@@ -109,15 +109,15 @@ def _forward(
     loss, nll, d_hidden, d_head = _visit(
         hidden, head, target_ids, weights, num_targets, chunk, with_gradients=True
     )
-    return (loss, nll), (d_hidden, d_head)
+    return (loss, nll), (d_hidden, d_head.astype(head.dtype))
 
 
 def _backward(
     chunk: int, gradients: tuple[Array, Array], cotangents: tuple[Array, Array]
 ) -> tuple[Array, Array, None, None, None]:
-    d_hidden, d_head = gradients
     d_loss, _ = cotangents
-    return (d_loss * d_hidden).astype(d_hidden.dtype), d_loss * d_head, None, None, None
+    d_hidden, d_head = ((d_loss * x).astype(x.dtype) for x in gradients)
+    return d_hidden, d_head, None, None, None
 
 
 chunked_cross_entropy.defvjp(_forward, _backward)

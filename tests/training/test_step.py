@@ -12,6 +12,8 @@ import torch
 import transformers
 
 from envisions_jax import Policy, testing
+from envisions_jax.models.llama import abstract
+from envisions_jax.parallel import Layout, MeshConfig, make_mesh
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import Example
 from envisions_jax.training.packing import Microbatch, pack, row_shapes
@@ -178,3 +180,21 @@ def test_weights_in_bfloat16_are_trained_in_float32(tiny_policy: Policy) -> None
     half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), tiny_policy.params)
     state, _ = TrainStep(tiny_policy.graphdef, TrainConfig()).start(half)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_mesh_that_computes_in_bfloat16_learns_what_float32_does(tied: bool) -> None:
+    """On one device here: what is gathered, and what comes back of it, is in the type that is computed in."""
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        policy = testing.tiny_policy(tie_embeddings=tied)
+        graphdef, _ = abstract(policy.config, dtype=jnp.dtype(dtype))
+        layout = Layout(policy.config, make_mesh(MeshConfig(), jax.devices()[:1]))
+        step = TrainStep(graphdef, TrainConfig(rows=1, row_length=32), layout)
+        state, sums = step.start(policy.params)
+        [microbatch] = pack([Example([1, 2, 3], [4, 5], "L1")], row_shapes(1, 32, 32))
+        sums = step.accumulate(sums, state.params, microbatch._replace(num_targets=np.array([2], np.int32)))
+        state, _, norm, kinds = step.update(state, sums, np.float32(1e-3))
+        losses[dtype] = float(np.asarray(kinds).sum()), float(norm)
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.02)
