@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.gguf import GGUFModel
 from envisions_jax.models.llama import Llama
 from envisions_jax.models.locating import locate
-from envisions_jax.models.weights import assemble
+from envisions_jax.models.weights import Tensor, assemble
 from envisions_jax.parallel.layout import Layout
 from envisions_jax.tokenizer import Tokenizer, load_tokenizer
 
@@ -49,6 +50,7 @@ def load_pretrained(
       ModelError: it is nowhere, incomplete, damaged, or not a LLaMA.
     """
     path = locate(name)
+    tensors: Iterator[tuple[str, Tensor]]
     if path.is_file():
         model = GGUFModel(path)
         config, tensors, tokenizer = model.config, model.tensors(), gguf_tokenizer.load(model)
@@ -77,7 +79,7 @@ def read_config(folder: Path) -> LlamaConfig:
     return dataclasses.replace(config, eos_token_ids=tuple(dict.fromkeys(ids)))
 
 
-def folder_tensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+def folder_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """Streams the tensors of a Hugging Face folder; safetensors are preferred to PyTorch files."""
     for suffix, read in (("safetensors", _safetensors), ("bin", _torch_tensors)):
         stem = "model" if suffix == "safetensors" else "pytorch_model"
@@ -100,11 +102,45 @@ def folder_tensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     )
 
 
-def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """A tensor of a safetensors file, of which only what is asked for is read.
+
+    The file is opened for each part: what is mapped of it counts as this process's memory until it is closed.
+    """
+
+    path: Path
+    name: str
+    stored: tuple[int, ...]  # its shape in the file
+    is_turned: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored[::-1] if self.is_turned else self.stored
+
+    @property
+    def T(self) -> _Parts:
+        return dataclasses.replace(self, is_turned=not self.is_turned)
+
+    def __getitem__(self, part: tuple[slice, ...], /) -> np.ndarray:
+        with _opened(self.path) as file:
+            tensor = file.get_slice(self.name)
+            return tensor[part[::-1]].T if self.is_turned else tensor[part]
+
+
+def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    with _opened(path) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    for name, shape in shapes.items():
+        yield name, _Parts(path, name, shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file. Raises ModelError."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (not a mapping)
-                yield name, file.get_tensor(name)
+            yield file
     except (safetensors.SafetensorError, OSError) as error:
         raise ModelError(f"{path} is damaged or cut short ({error}); download it again") from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jax
 import numpy as np
@@ -30,6 +30,19 @@ _PROJECTIONS = {
     ("feed_forward", "down"): "mlp.down_proj",
 }
 _NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attention_layernorm"}
+
+
+@runtime_checkable
+class Tensor(Protocol):
+    """What a checkpoint holds: an array, or what reads one from a file part by part."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def T(self) -> Tensor: ...
+
+    def __getitem__(self, part: tuple[slice, ...], /) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +92,7 @@ def _ignored(name: str, config: LlamaConfig) -> bool:
 
 def assemble(
     config: LlamaConfig,
-    tensors: Iterable[tuple[str, np.ndarray]],
+    tensors: Iterable[tuple[str, Tensor]],
     *,
     dtype: DTypeLike,
     param_dtype: DTypeLike,
@@ -120,7 +133,7 @@ def assemble(
     return graphdef, nnx.from_flat_state(ordered)
 
 
-def _checked(array: np.ndarray, place: Slot, variable: nnx.Variable, source: str) -> np.ndarray:
+def _checked(array: Tensor, place: Slot, variable: nnx.Variable, source: str) -> Tensor:
     """A view of `array` as it is wanted. Raises ModelError."""
     wanted = array.T if place.transposed else array
     if wanted.shape != variable.shape:
@@ -132,14 +145,20 @@ def _checked(array: np.ndarray, place: Slot, variable: nnx.Variable, source: str
     return wanted
 
 
-def _put(array: np.ndarray, dtype: DTypeLike, sharding: jax.sharding.Sharding | None) -> jax.Array:
+def _put(array: Tensor, dtype: DTypeLike, sharding: jax.sharding.Sharding | None) -> jax.Array:
     # A copy, always: `array` may be a window on a file that is closed, or replaced, before the model is.
     # Turned and converted here: JAX would compile a program for each shape, and hold the array twice.
+    def read(part: tuple[slice, ...]) -> np.ndarray:
+        return np.array(array[part], dtype, order="C")
+
     if sharding is None:
-        return jax.device_put(np.array(array, dtype, order="C"))
-    return jax.make_array_from_callback(
-        array.shape, sharding, lambda part: np.array(array[part], dtype, order="C")
-    )
+        return jax.device_put(read((slice(None),) * len(array.shape)))
+    # One part after the other: on the host there is never more of a tensor than that, twice.
+    parts = [
+        jax.device_put(read(part or ()), device).block_until_ready()
+        for device, part in sharding.addressable_devices_indices_map(array.shape).items()
+    ]
+    return jax.make_array_from_single_device_arrays(array.shape, sharding, parts)
 
 
 def named_arrays(params: nnx.State) -> Iterator[tuple[str, np.ndarray]]:
