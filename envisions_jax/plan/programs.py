@@ -26,7 +26,7 @@ from envisions_jax.parallel import Layout
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.policy import Policy, whole_in_lanes
 from envisions_jax.sampling import beam, decode, prefill, scorer
-from envisions_jax.sampling.cache import Cache
+from envisions_jax.sampling.cache import Cache, form_of
 from envisions_jax.sampling.lane import Lane
 from envisions_jax.sampling.shapes import StageShape, plan
 from envisions_jax.sampling.stopping import build_stop_table
@@ -170,7 +170,8 @@ class Programs:
             return
         lane = Lane(shape, slots)
         lay = functools.partial(self._of_lanes, jax.eval_shape)
-        roots, empty = lay(lambda: decode.nobody(policy.config, policy.dtype, slots, shape))
+        form = form_of(self.lanes_layout)
+        roots, empty = lay(lambda: decode.nobody(policy.config, policy.dtype, slots, shape, form=form))
         rows = self._on_lanes([np.zeros((shape.prefill_rows, shape.row_length), np.int32)] * 3)
         given = (self.sampled, prefix, prefix_length)
         prefilled = jax.tree.map(

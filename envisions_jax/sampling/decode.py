@@ -23,7 +23,7 @@ from envisions_jax.models.attention import Readers, Seen, attend
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.layout import Layout, in_lanes, in_step, platform_of, shares_layers
-from envisions_jax.sampling.cache import Cache, LayerCache
+from envisions_jax.sampling.cache import READABLE, Cache, CacheForm, LayerCache, form_of
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
 from envisions_jax.sampling.shapes import StageShape, moved_slots
@@ -82,19 +82,29 @@ class Arrivals:
 
 
 def empty_cache(
-    config: LlamaConfig, rows: int, length: int, dtype: jnp.dtype, zeros: Zeros = jnp.zeros
+    config: LlamaConfig,
+    rows: int,
+    length: int,
+    dtype: jnp.dtype,
+    zeros: Zeros = jnp.zeros,
+    form: CacheForm = READABLE,
 ) -> Cache:
-    g, c = config.num_kv_heads, config.head_dim
-    keys, values = (rows, g, c, length), (rows, g, length, c)
+    """Keys and values of so many rows with room for `length` tokens."""
+    keys, values = form.shapes(rows, length, config.num_kv_heads, config.head_dim)
     return tuple((zeros(keys, dtype), zeros(values, dtype)) for _ in range(config.num_layers))
 
 
 def nobody(
-    config: LlamaConfig, dtype: jnp.dtype, slots: int, shape: StageShape, zeros: Zeros = jnp.zeros
+    config: LlamaConfig,
+    dtype: jnp.dtype,
+    slots: int,
+    shape: StageShape,
+    zeros: Zeros = jnp.zeros,
+    form: CacheForm = READABLE,
 ) -> tuple[Cache, Slots]:
     """Roots and slots before the first candidate, each array made by `zeros`."""
-    return empty_cache(config, shape.roots(slots), shape.root_length, dtype, zeros), Slots(
-        cache=empty_cache(config, slots, shape.rest_length + shape.new_length, dtype, zeros),
+    return empty_cache(config, shape.roots(slots), shape.root_length, dtype, zeros, form), Slots(
+        cache=empty_cache(config, slots, shape.rest_length + shape.new_length, dtype, zeros, form),
         tokens=zeros((slots, shape.new_length), jnp.int32),
         log_probs=zeros((slots, shape.new_length), jnp.float32),
         count=zeros((slots,), jnp.int32),
@@ -112,7 +122,8 @@ def compiled_nobody(
     config: LlamaConfig, dtype: jnp.dtype, slots: int, shape: StageShape, layout: Layout | None
 ) -> tuple[Cache, Slots]:
     """`nobody` made on the device, in every lane of a layout."""
-    return in_lanes(layout, functools.partial(nobody, config, dtype, slots, shape), shared=0)()
+    make = functools.partial(nobody, config, dtype, slots, shape, form=form_of(layout))
+    return in_lanes(layout, make, shared=0)()
 
 
 class Roots(NamedTuple):
@@ -133,10 +144,12 @@ class Roots(NamedTuple):
 class _DecodeAttention:
     """One new token a slot; writes its keys and values behind the slot's earlier ones."""
 
-    def __init__(self, prefix: Cache, prefix_length: Array, roots: Roots, slots: Slots) -> None:
-        self.prefix, self.prefix_length = prefix, prefix_length
+    def __init__(
+        self, form: CacheForm, prefix: Cache, prefix_length: Array, roots: Roots, slots: Slots
+    ) -> None:
+        self.form, self.prefix, self.prefix_length = form, prefix, prefix_length
         self.roots, self.slots = roots, slots
-        root_room, own_room = (cache[0][0].shape[-1] for cache in (roots.cache, slots.cache))
+        root_room, own_room = map(form.room, (roots.cache, slots.cache))
         self.root_mask = (jnp.arange(root_room) < roots.lengths[:, None])[:, None]
         self.last = slots.rest_lengths + slots.count - 1  # the new token's place
         self.own_mask = (jnp.arange(own_room) <= self.last[:, None])[:, None]
@@ -150,13 +163,15 @@ class _DecodeAttention:
         v: Float[Array, "b t g c"],
         /,
     ) -> Float[Array, "b t h c"]:
-        keys, values = self.slots.cache[layer]
-        rows = jnp.arange(len(q))
-        keys, values = keys.at[rows, ..., self.last].set(k[:, 0]), values.at[rows, :, self.last].set(v[:, 0])
-        self.cache.append((keys, values))
-        seen = [*seen_of_prefix(self.prefix, layer, self.prefix_length), Seen(keys, values, self.own_mask)]
+        own = self.form.written(self.slots.cache[layer], self.last, k[:, 0], v[:, 0])
+        self.cache.append(own)
+        seen = [
+            *seen_of_prefix(self.prefix, layer, self.prefix_length),
+            Seen(*self.form.readable(own), self.own_mask),
+        ]
         if self.root_mask.shape[-1]:
-            seen.append(Seen(*self.roots.cache[layer], self.root_mask, self.roots.readers))
+            root = self.form.readable(self.roots.cache[layer])
+            seen.append(Seen(*root, self.root_mask, self.roots.readers))
         return attend(q, seen)
 
 
@@ -197,7 +212,8 @@ def _decode_lane(
     seating: Seating,
     enough: Int[Array, "1"],
 ) -> tuple[Cache, Slots]:
-    roots, slots = _enter(nnx.merge(graphdef, params), roots, slots, rule, arrivals, prefilled)
+    form = form_of(layout)
+    roots, slots = _enter(nnx.merge(graphdef, params), form, roots, slots, rule, arrivals, prefilled)
     b = len(slots.count)
     few = 0 if shares_layers(layout) else moved_slots(b, platform_of(layout))
 
@@ -211,7 +227,7 @@ def _decode_lane(
         def step(slots: Slots) -> Slots:
             model = nnx.merge(graphdef, params)
             rows = jnp.arange(len(slots.count))
-            attention = _DecodeAttention(prefix, prefix_length, roots, slots)
+            attention = _DecodeAttention(form, prefix, prefix_length, roots, slots)
             last = slots.tokens[rows, slots.count - 1]
             position = prefix_length + slots.prompt_lengths + slots.count - 1
             hidden = model(last[:, None], position[:, None], attention)[:, 0]
@@ -246,6 +262,7 @@ def _decode_lane(
 
 def _enter(
     model: Llama,
+    form: CacheForm,
     roots: Cache,
     slots: Slots,
     rule: Rule,
@@ -265,7 +282,7 @@ def _enter(
     going_on = (state < len(rule.next_state) - 2) & (arrivals.limit > 1)
     slots = dataclasses.replace(
         slots,
-        cache=put(slots.cache, prefilled, arrivals.rests),
+        cache=put(slots.cache, prefilled, arrivals.rests, form),
         tokens=slots.tokens.at[to, 0].set(tokens, mode="drop"),
         log_probs=slots.log_probs.at[to, 0].set(log_probs, mode="drop"),
         count=put_at(slots.count, nothing + 1),
@@ -276,7 +293,7 @@ def _enter(
         rest_lengths=put_at(slots.rest_lengths, arrivals.rest_lengths),
         keys=put_at(slots.keys, arrivals.keys),
     )
-    return put(roots, prefilled, arrivals.roots), slots
+    return put(roots, prefilled, arrivals.roots, form), slots
 
 
 def _append(slots: Slots, tokens: Int[Array, " b"], log_probs: Float[Array, " b"], rule: Rule) -> Slots:

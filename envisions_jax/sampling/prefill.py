@@ -21,7 +21,7 @@ from envisions_jax.models.attention import Seen, branch_mask, causal_attention, 
 from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.kernels import AttentionKernel, attention_kernel
 from envisions_jax.parallel.layout import Layout, in_lanes
-from envisions_jax.sampling.cache import Cache, LayerCache
+from envisions_jax.sampling.cache import READABLE, Cache, CacheForm
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.sampling.trees import grow_trees, pack_trees
 
@@ -156,21 +156,15 @@ def prefill_trees(
     return in_lanes(layout, in_lane, shared=3)(params, prefix, prefix_length, tokens, ends, positions)
 
 
-def put(cache: Cache, prefilled: Prefilled, places: Places) -> Cache:
+def put(cache: Cache, prefilled: Prefilled, places: Places, form: CacheForm = READABLE) -> Cache:
     """`cache` with pieces of prompts put into it, from its first column on."""
-    length = places.columns.shape[1]
 
     def pieces(of_rows: Float[Array, "r t g c"]) -> Float[Array, "a n g c"]:
         return of_rows[places.row[:, None], places.columns]
 
-    def put_layer(old: LayerCache, new: tuple[Array, Array]) -> LayerCache:
-        keys, values = readable(*map(pieces, new))
-        return (
-            old[0].at[places.to, ..., :length].set(keys, mode="drop"),
-            old[1].at[places.to, :, :length].set(values, mode="drop"),
-        )
-
-    return tuple(put_layer(old, new) for old, new in zip(cache, prefilled.cache, strict=True))
+    return tuple(
+        form.put(old, places.to, *map(pieces, new)) for old, new in zip(cache, prefilled.cache, strict=True)
+    )
 
 
 def logits_after(

@@ -75,7 +75,8 @@ class Refill:
 
         config, dtype, shape = self.policy.config, self.policy.dtype, self.shape
         if self.policy.platform == "cpu":
-            return device.nobody(config, dtype, self.size, shape, zeros)
+            form = device.form_of(self.policy.layout)
+            return device.nobody(config, dtype, self.size, shape, zeros, form)
         return device.compiled_nobody(
             config, dtype, self.size, dataclasses.replace(shape, prefix=()), self.policy.layout
         )

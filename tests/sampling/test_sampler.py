@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from envisions_jax import Policy
+from envisions_jax.sampling import decode
+from envisions_jax.sampling.cache import CacheForm
 from envisions_jax.sampling.results import Generation
 
 RNG = np.random.default_rng(0)
@@ -202,3 +204,17 @@ def test_a_call_that_is_refilled_and_then_runs_out_loses_nobody(tiny_policy: Pol
     found = tiny_policy.generate(prompts, max_new_tokens=16, slots=32)
     alone = tiny_policy.generate(prompts, max_new_tokens=16, slots=8)
     assert [x.tokens for [x] in found] == [x.tokens for [x] in alone]
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_caches_that_lie_by_time_hold_the_same(
+    tiny_policy: Policy, monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    """As on TPUs. Slots of their own, so that the programs are."""
+    settings = {"k": k, "max_new_tokens": 13, "seed": 5}
+    expected = tiny_policy.generate(PROMPTS, slots=7, **settings)
+    monkeypatch.setattr(decode, "form_of", lambda layout: CacheForm(by_time=True))
+    found = tiny_policy.generate(PROMPTS, slots=6, **settings)
+    assert as_tokens(found) == as_tokens(expected)
+    for one, other in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-5)
