@@ -6,9 +6,11 @@ from contextlib import contextmanager
 import jax
 
 import envs
+from envisions_jax import hosts
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
+from envisions_jax.hosts import HostsError
 from envisions_jax.metrics import MetricsError
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.default_model import cache_folder
@@ -23,8 +25,17 @@ def speaking_errors() -> Iterator[None]:
     """Turn what the user can put right into `RunError`, which ends in one line."""
     try:
         yield
+    except jax.errors.JaxRuntimeError as error:
+        if not hosts.is_of_another(error):
+            raise
+        told = str(error).splitlines()[0][:200]
+        raise RunError(
+            f"another process of this run has ended or cannot be reached ({told}); start all of them again to "
+            "go on where it was"
+        ) from error
     except (
         CheckpointError,
+        HostsError,
         MetricsError,
         ModelError,
         StoreError,

@@ -20,7 +20,7 @@ from envisions_jax.config_rules import check_model
 from envisions_jax.progress import Reporter
 from envisions_jax.store import StoreCorruptError, StoreError, TrajectoryStore, check_free
 from envisions_jax.task_sets import GivenTasks, given_tasks
-from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity
+from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity, replica_of
 
 if TYPE_CHECKING:
     from envisions_jax.stages.run import Run
@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 def main(config: Config, values: flags.FlagValues) -> int:
     """The exit code of a whole run."""
+    writes = True
+    if values.distributed:  # before all else: who does not take part, the others would wait for
+        writes = _join()
     workdir = check_workdir(values.workdir or f"runs/{config.name}", config)
     check_model(config.model.path)
-    try:
-        check_free(workdir.store)
-    except StoreError as error:
-        raise RunError(str(error)) from error
+    if writes:
+        try:
+            check_free(workdir.store)
+        except StoreError as error:
+            raise RunError(str(error)) from error
     given = given_tasks(config)
-    reporter = Reporter(bars=config.progress)
+    reporter = Reporter(bars=config.progress, quiet=not writes)
     if values.dry_run:
         return dry_run(config, reporter)
     reporter.line(f"{config.name}: {given.told}, in {workdir.root}")
@@ -48,6 +52,17 @@ def main(config: Config, values: flags.FlagValues) -> int:
     return 0
 
 
+def _join() -> bool:
+    """Join the other processes of the run; is this the one that writes?"""
+    from envisions_jax import hosts
+
+    try:
+        hosts.start()
+    except hosts.HostsError as error:
+        raise RunError(str(error)) from error
+    return hosts.is_first()
+
+
 def dry_run(config: Config, reporter: Reporter) -> int:
     """Compile all programs for the devices that are here, and tell what they take; nothing is written."""
     from envisions_jax.plan.__main__ import DOES_NOT_FIT, make_plan
@@ -58,6 +73,7 @@ def dry_run(config: Config, reporter: Reporter) -> int:
 
 def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Reporter) -> None:
     """Open everything, run the loop, and tell how it went."""
+    from envisions_jax import hosts
     from envisions_jax.clock import compiled_programs
     from envisions_jax.loop import run_loop
     from envisions_jax.memory import peak_memory_gib
@@ -73,6 +89,8 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     with open_run(config, workdir, given, reporter) as run:
         reporter.line(reckon(run).told)
         run_loop(run)
+    if not hosts.is_first():
+        return
     tell_results(config, workdir, reporter)
     reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
 
@@ -83,6 +101,7 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
 
     Raises ConfigError for a model that the config does not go with, and what opening its parts raises.
     """
+    from envisions_jax import hosts
     from envisions_jax.clock import Clock
     from envisions_jax.domain import open_domain
     from envisions_jax.entry_points import open_policy
@@ -101,8 +120,10 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
         check_lengths(config, base, domain.prompts, domain.train_tasks.known(last), tests, shots)
         # The store refuses another run's lock and a newer version: open it before anything is written.
         settings, defaults = identity(config), identity(Config())
-        store = stack.enter_context(TrajectoryStore(workdir.store, config=settings, defaults=defaults))
-        create_workdir(workdir, config)
+        own = workdir if hosts.is_first() else stack.enter_context(replica_of(workdir))
+        hosts.gather("copied")  # before the first process writes
+        store = stack.enter_context(TrajectoryStore(own.store, config=settings, defaults=defaults))
+        hosts.on_first(lambda: create_workdir(workdir, config))
         yield Run(
             config=config,
             workdir=workdir,
@@ -115,8 +136,10 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
             test_sets=domain.test_sets,
             demonstrations=domain.demonstrations,
             store=store,
-            metrics=stack.enter_context(MetricsWriter(workdir.root, tensorboard=config.tensorboard)),
-            clock=Clock(workdir.times),
+            metrics=stack.enter_context(
+                MetricsWriter(own.root, tensorboard=config.tensorboard and hosts.is_first())
+            ),
+            clock=Clock(own.times),
             reporter=reporter,
         )
 
@@ -149,6 +172,7 @@ def tell_results(config: Config, workdir: WorkDir, reporter: Reporter) -> None:
 
 def _define_flags() -> None:
     flags.DEFINE_string("workdir", "", "where the run lives; the default is runs/<name of the config>")
+    flags.DEFINE_boolean("distributed", False, "one of several processes, on as many hosts (docs/scaling.md)")
     flags.DEFINE_boolean(
         "dry_run", False, "compile all programs, tell what memory they take, and run nothing"
     )

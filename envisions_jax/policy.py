@@ -27,7 +27,7 @@ from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.layout import Layout, platform_of
-from envisions_jax.parallel.mesh import LANES, lanes
+from envisions_jax.parallel.mesh import LANES, lanes, own_mesh
 from envisions_jax.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -133,14 +133,27 @@ class Policy:
         return jnp.dtype(self.model.dtype)
 
     @functools.cached_property
+    def sampling_mesh(self) -> jax.sharding.Mesh | None:
+        """Where it samples and scores: the devices of its mesh that are this process's."""
+        return None if self.mesh is None else own_mesh(self.mesh)
+
+    @functools.cached_property
     def layout(self) -> Layout | None:
         """How weights lie while they are sampled with: whole in every lane. None without a mesh."""
-        return None if self.mesh is None else Layout(self.config, self.mesh, divided=False)
+        mesh = self.sampling_mesh
+        return None if mesh is None else Layout(self.config, mesh, divided=False)
 
     @functools.cached_property
     def sampled_with(self) -> nnx.State:
-        """The weights as sampling and scoring use them: whole in every lane, in the type they compute in."""
-        return self.params if self.layout is None else whole_in_lanes(self.layout, self.dtype, self.params)
+        """The weights as sampling and scoring use them: whole in every lane, in the type they compute in.
+
+        All processes of a run have to ask for them together.
+        """
+        if self.mesh is None or self.layout is None:
+            return self.params
+        everywhere = Layout(self.config, self.mesh, divided=False)
+        whole = whole_in_lanes(everywhere, self.dtype, self.params)
+        return whole if self.mesh == self.sampling_mesh else self.layout.of_this_process(whole)
 
     @property
     def platform(self) -> str:
@@ -154,22 +167,22 @@ class Policy:
 
     @property
     def lanes(self) -> int:
-        """Parts of the mesh that sample by themselves."""
-        return lanes(self.mesh)
+        """Parts of this process's devices that sample by themselves."""
+        return lanes(self.sampling_mesh)
 
     @functools.cached_property
     def beside(self) -> jax.sharding.Sharding:
         """Where what goes with the weights is put: whole on every device that has a part of them."""
-        if self.mesh is None:
+        if self.sampling_mesh is None:
             return jax.tree.leaves(self.params)[0].sharding
-        return jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
+        return jax.sharding.NamedSharding(self.sampling_mesh, jax.sharding.PartitionSpec())
 
     @functools.cached_property
     def rows(self) -> jax.sharding.Sharding:
         """Where rows of what is sampled are put: beside the weights, divided over the lanes."""
-        if self.mesh is None:
+        if self.sampling_mesh is None:
             return jax.tree.leaves(self.params)[0].sharding
-        return jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec(LANES))
+        return jax.sharding.NamedSharding(self.sampling_mesh, jax.sharding.PartitionSpec(LANES))
 
     @functools.cached_property
     def eos_ids(self) -> tuple[int, ...]:

@@ -26,11 +26,13 @@ class Reporter:
 
     Args:
       bars: draw bars if the output is a terminal; with False stages are silent, lines and tables still come.
+      quiet: say nothing at all.
     """
 
-    def __init__(self, bars: bool = True, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-        self._show = bars
+    def __init__(self, bars: bool = True, console: Console | None = None, *, quiet: bool = False) -> None:
+        width = None if sys.stdout.isatty() else 160
+        self._console = console or Console(highlight=False, width=width, quiet=quiet)
+        self._show = bars and not quiet
         self._has_candidates = False
 
     def line(self, text: str) -> None:

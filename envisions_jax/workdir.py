@@ -15,6 +15,10 @@ What is in it:
 
 import json
 import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +109,24 @@ def create_workdir(workdir: WorkDir, config: Config) -> None:
         write_atomically(workdir.config, json.dumps(record, indent=1) + "\n")
     except (PermissionError, NotADirectoryError) as error:
         raise ConfigError(f"workdir={workdir.root}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def replica_of(workdir: WorkDir) -> Iterator[WorkDir]:
+    """A folder of this process alone with a copy of a run's store, while the context lasts.
+
+    For a process that takes part in a run whose work directory another one writes. Nobody may write to the
+    store while it is copied.
+    """
+    with tempfile.TemporaryDirectory(prefix="envisions-") as folder:
+        replica = WorkDir(Path(folder))
+        if workdir.store.exists():
+            with (
+                closing(sqlite3.connect(workdir.store)) as there,
+                closing(sqlite3.connect(replica.store)) as here,
+            ):
+                there.backup(here)
+        yield replica
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from envisions_jax import hosts
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama, abstract
 
@@ -164,5 +165,5 @@ def _put(array: Tensor, dtype: DTypeLike, sharding: jax.sharding.Sharding | None
 def named_arrays(params: nnx.State) -> Iterator[tuple[str, np.ndarray]]:
     """The inverse stream: (Hugging Face name, host array in Hugging Face's layout)."""
     for place, variable in slots(params):
-        array = np.asarray(variable[...])
+        array = hosts.fetched(variable[...])
         yield place.name, np.ascontiguousarray(array.T) if place.transposed else array

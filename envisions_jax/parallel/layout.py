@@ -98,6 +98,20 @@ class Layout:
         """The sharding of every parameter of a state, abstract or real."""
         return _by_path(state, self.sharding)
 
+    def of_this_process(self, state: nnx.State) -> nnx.State:
+        """Weights of a larger mesh, each of whose devices has what it has here: the same arrays of the same
+        devices, as those of this mesh.
+        """
+
+        def here(path: Path, whole: Any) -> Any:
+            parts = {shard.device: shard.data for shard in whole.addressable_shards}
+            return jax.make_array_from_single_device_arrays(
+                whole.shape, self.sharding(path), [parts[device] for device in self.mesh.devices.flat]
+            )
+
+        mapped: Any = {path: variable.replace(here(path, variable[...])) for path, variable in flat(state)}
+        return nnx.from_flat_state(mapped)
+
     def gather(self, block: Block, dtype: DTypeLike) -> Block:
         """A layer with its parameters whole, within `jax.shard_map` over the lanes.
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from envisions_jax.mesh_config import AXES, MeshConfig
@@ -22,6 +23,26 @@ def make_mesh(config: MeshConfig | None = None, devices: Sequence[jax.Device] | 
     devices = jax.devices() if devices is None else devices
     sizes = (config or MeshConfig()).sizes(len(devices))
     return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def own_mesh(mesh: Mesh) -> Mesh:
+    """The part of `mesh` whose devices are this process's: all of it where there is one process.
+
+    Raises ValueError: devices that share the inside of layers are of several processes.
+    """
+    tensor = mesh.shape["tensor"]
+    groups = mesh.devices.reshape(-1, tensor)
+    here = jax.process_index()
+    own = [group for group in groups if group[0].process_index == here]
+    if any(device.process_index != group[0].process_index for group in groups for device in group):
+        raise ValueError(
+            f"mesh.tensor={tensor}: the inside of layers would be divided over several hosts; at most the "
+            "devices of one host"
+        )
+    if len(own) == len(groups):
+        return mesh
+    devices = np.array(own).reshape(1, len(own), tensor)
+    return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def lanes(mesh: Mesh | None) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from envisions_jax import hosts
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Advance
 from envisions_jax.sampling.results import Generation
@@ -93,15 +94,17 @@ def _sample_stage(
     """All shards of a stage that are not in the store yet."""
     if run.store.is_done(iteration, stage):
         return
+    _ = policy.sampled_with  # now, by all processes: of a short shard one may have no part
     shards = [requests[start : start + shard_size] for start in range(0, len(requests), shard_size)]
     finished = run.store.done_shards(iteration, stage)
     turns = run.interaction.turns
-    total = turns * sum(request.count for request in requests)
-    done = turns * sum(request.count for number in finished for request in shards[number])
+    total = turns * sum(request.count for shard in shards for request in hosts.part(shard))
+    done = turns * sum(request.count for number in finished for request in hosts.part(shards[number]))
     # One shape and one number of slots for all shards, the last and shorter one too: nothing compiles twice.
     prompts = [request.prompt for request in requests]
     shape = settle_shape(run, iteration, stage, policy, prompts, max(request.count for request in requests))
-    slots = slots_for(run.config, policy, shape, sum(request.count for request in shards[0]))
+    own = [hosts.part(shard) for shard in shards]  # of this process
+    slots = slots_for(run.config, policy, shape, max(1, sum(request.count for request in own[0])))
     score_rows = 0
     if _is_rescored(run, stage):
         asked = [
@@ -120,7 +123,7 @@ def _sample_stage(
         Executing(run.environment, charge) as executing,
     ):
         sampling = Sampling(run, iteration, stage, policy, prompts, shape, slots, score_rows, advance)
-        for number, shard in enumerate(shards):
+        for number, shard in enumerate(own):
             if number not in finished:
                 _sample_shard(sampling, Shard(iteration, stage, number), shard, executing)
     run.store.mark_done(iteration, stage)
@@ -139,14 +142,20 @@ def _sample_shard(
     def finished(prompt: int, k: int, generation: Generation) -> None:
         execute(prompt * requests[0].count + k, run.prompts.program_of(generation.text))
 
-    first = _generate(sampling, requests, sampling.shape, finished if turns == 1 else None)
+    first: Sequence[Generation] = ()
+    if requests:
+        first = _generate(sampling, requests, sampling.shape, finished if turns == 1 else None)
     if turns > 1:
         executing.wait()  # further turns are played in the same environment: one thread at a time
     candidates = _candidates(sampling, requests, first)
     if turns > 1:
         for index, candidate in enumerate(candidates):
             execute(index, candidate.program)
-    executing.then(lambda: _commit(run, shard, candidates, executing))
+    if hosts.count() == 1:
+        executing.then(lambda: _commit(run, shard, candidates, executing))
+        return
+    executing.wait()  # what all processes do together, they do in one order
+    _commit(run, shard, candidates, executing)
 
 
 def _candidates(
@@ -231,6 +240,8 @@ def _self_rewards(
     and are scored anew, each task's prompt computed once for all of its candidates.
     """
     turns = [turn for own in played for turn in own]
+    if not turns:
+        return []
     log_probs = [turn.said.log_probs for turn in turns]
     if _is_rescored(sampling.run, sampling.stage):
         members: dict[str, list[int]] = {}
@@ -263,5 +274,5 @@ def _commit(run: Run, shard: Shard, candidates: Sequence[Candidate], executing: 
         candidate.trajectory(shard, run.config.seed, executing.outcomes.pop((shard.number, index)))
         for index, candidate in enumerate(candidates)
     ]
-    run.store.add_many(trajectories, shard=shard)
+    run.store.add_many(itertools.chain(*hosts.gather(trajectories)), shard=shard)
     run.clock.save()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from envisions_jax import hosts
 from envisions_jax.config import Config
 from envisions_jax.metrics import Judged, Scores, scores
 from envisions_jax.policy import Policy
@@ -65,25 +66,28 @@ def evaluate(run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_
     shots = run.config.prompt.shots if kind == "few_shot" else 0
     finished = run.store.done_shards(iteration, stage)
     shards = [tests[start : start + config.shard_tasks] for start in range(0, len(tests), config.shard_tasks)]
-    done = sum(len(shards[number]) for number in finished)
+    own = [hosts.part(shard) for shard in shards]  # of this process
+    done = sum(len(own[number]) for number in finished)
+    _ = policy.sampled_with  # now, by all processes: of a short shard one may have no part
     exam = Exam(
         prompts=run.prompts,
         shots=shots,
         interaction=run.interaction,
         config=run.config,
-        tasks=len(shards[0]),
+        tasks=max(1, len(own[0])),
     ).planned(policy, [test.task for test in tests])
     who = _NAMES.get(iteration, str(iteration + 1))
     name = f"evaluate {who} {kind.replace('_', '-')}"
     turns = exam.interaction.turns
-    with run.reporter.stage(name, turns * len(tests), turns * done, samples=True) as advance:
-        for number, shard in enumerate(shards):
+    with run.reporter.stage(name, turns * sum(map(len, own)), turns * done, samples=True) as advance:
+        for number, shard in enumerate(own):
             if number in finished:
                 continue
             with run.clock.measure(iteration, "evaluate"):
                 completions = answers(policy, exam, [test.task for test in shard], advance)
                 album = run.workdir.screenshots(iteration, kind)
                 results = judge(run.test_environment, run.prompts, shard, completions, iteration, kind, album)
+            results = [result for part in hosts.gather(results) for result in part]
             run.store.add_evaluations(results, shard=Shard(iteration, stage, number))
             run.clock.save()
     return scores({name: _judged(run, iteration, name, kind) for name in run.test_sets})

@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from envisions_jax import hosts
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
 from envisions_jax.memory import return_free_memory
+from envisions_jax.models.weights import named_arrays
 from envisions_jax.parallel import Layout
 from envisions_jax.policy import Policy
 from envisions_jax.selection import L1Example, L2Example, Selection, keep, select, verdict_budget
@@ -99,7 +101,7 @@ def train(
     epochs = epochs or run.config.train.epochs
     directory = run.workdir.policy(iteration)
     if has_params(directory):
-        shutil.rmtree(run.workdir.training(iteration), ignore_errors=True)
+        _forget_training(run, iteration)
         return policy_of(run, iteration)
     if examples.shortened or examples.dropped:
         run.reporter.line(
@@ -125,7 +127,7 @@ def train(
     return_free_memory()
     # 1. the weights are whole on disk, 2. what they were made from may go.
     save_params(directory, params, {"iteration": iteration})
-    shutil.rmtree(run.workdir.training(iteration), ignore_errors=True)
+    _forget_training(run, iteration)
     run.clock.save()
     return run.base.with_params(params)
 
@@ -142,17 +144,28 @@ def policy_of(run: Run, iteration: int) -> Policy:
 
 def forget_old_policies(run: Run, iteration: int) -> None:
     """Keep the newest `checkpoint.keep` policies up to `iteration`; that of a cold start is the oldest."""
-    for old in range(BASE, iteration - run.config.checkpoint.keep + 1):
+    for old in range(BASE, iteration - run.config.checkpoint.keep + 1) if hosts.is_first() else ():
         shutil.rmtree(run.workdir.policy(COLD_START if old == BASE else old), ignore_errors=True)
 
 
 def export_final(run: Run) -> None:
     """The last policy as a folder that other programs load, written once."""
     final = run.workdir.final
-    for scratch in final.parent.glob(f".{final.name}-*"):  # of an export that was killed
-        shutil.rmtree(scratch, ignore_errors=True)
-    if run.config.checkpoint.export and not final.exists():
-        policy_of(run, run.config.loop.iterations - 1).save_pretrained(final)
+
+    def is_missing() -> bool:
+        for scratch in final.parent.glob(f".{final.name}-*"):  # of an export that was killed
+            shutil.rmtree(scratch, ignore_errors=True)
+        return not final.exists()
+
+    if not (run.config.checkpoint.export and hosts.on_first(is_missing)):
+        return
+    policy = policy_of(run, run.config.loop.iterations - 1)
+    if hosts.is_first():
+        policy.save_pretrained(final)
+    else:  # whose parts of the weights it needs
+        for _ in named_arrays(policy.params):
+            pass
+    hosts.gather("exported")
 
 
 def make_trainer(run: Run) -> Trainer:
@@ -179,6 +192,12 @@ def train_config(config: Config) -> TrainConfig:
         checkpoint_every_steps=checkpoint.every_steps,
         keep=checkpoint.keep,
     )
+
+
+def _forget_training(run: Run, iteration: int) -> None:
+    """Remove the checkpoints inside a training that is done."""
+    if hosts.is_first():
+        shutil.rmtree(run.workdir.training(iteration), ignore_errors=True)
 
 
 def _example(run: Run, task: Task, prompt: str, program: str, kind: Any) -> Example:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
 
+from envisions_jax import hosts
 from envisions_jax.training import stored_tree
 from envisions_jax.training.stored_tree import CheckpointError, first_line
 
@@ -39,8 +40,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, keep: int = 2) -> None:
         self.directory = Path(directory).absolute()
         # What a kill left half-written. By hand: Orbax's own clean-up comes late, or not at all.
-        for half_written in self.directory.glob(_HALF_WRITTEN):
-            shutil.rmtree(half_written)
+        hosts.on_first(self._remove_half_written)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
@@ -49,6 +49,10 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
         except OSError as error:
             raise CheckpointError(f"cannot use {self.directory} for checkpoints: {error}") from error
+
+    def _remove_half_written(self) -> None:
+        for half_written in self.directory.glob(_HALF_WRITTEN):
+            shutil.rmtree(half_written)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -64,7 +68,7 @@ class Checkpoints:
         Returns as soon as the arrays are copied, so that the caller may donate them; writing goes on
         behind. A failed write is raised by the next `save`, `wait` or `close`.
         """
-        self._checked(lambda: stored_tree.require_space(self.directory, tree))
+        self._checked(lambda: hosts.on_first(lambda: stored_tree.require_space(self.directory, tree)))
         arguments = stored_tree.save_arguments(tree, metadata)
         self._checked(lambda: self._manager.save(step, args=arguments))
 
@@ -118,7 +122,7 @@ class Checkpoints:
 
     def _list_files(self) -> None:
         """Called by Orbax, in its thread, when all is written but still under the temporary name."""
-        for folder in self.directory.glob(_HALF_WRITTEN):
+        for folder in self.directory.glob(_HALF_WRITTEN) if hosts.is_first() else ():
             stored_tree.list_files(folder)
 
     def _checked(self, action: Callable[[], object]) -> None:
@@ -139,24 +143,33 @@ def save_params(directory: str | Path, params: Any, metadata: Mapping[str, Any] 
     """
     directory = Path(directory).absolute()
     new, old = _beside(directory, "new"), _beside(directory, "old")
-    try:
+
+    def make_room() -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
         _remove(new)
         stored_tree.require_space(directory.parent, params)
+
+    try:
+        hosts.on_first(make_room)
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             checkpointer.save(new, args=stored_tree.save_arguments(params, metadata or {}))
-        stored_tree.list_files(new)
+        hosts.on_first(lambda: stored_tree.list_files(new))
     except Exception as error:  # Orbax and TensorStore raise many types; every one of them means "not saved"
-        _remove(new)
+        if hosts.is_first():
+            _remove(new)
         raise CheckpointError(
             f"could not write weights to {directory}: {first_line(error)}; what was there before is untouched"
         ) from error
-    # A kill between the two renames leaves `old` alone, which `_settle` puts back.
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        directory.rename(old)
-    new.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
+
+    def take_its_place() -> None:
+        # A kill between the two renames leaves `old` alone, which `_settle` puts back.
+        shutil.rmtree(old, ignore_errors=True)
+        if directory.exists():
+            directory.rename(old)
+        new.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+
+    hosts.on_first(take_its_place)
 
 
 def restore_params(directory: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -184,8 +197,7 @@ def restore_params(directory: str | Path, like: Any) -> tuple[Any, dict[str, Any
 def has_params(directory: str | Path) -> bool:
     """Whether `save_params` completed there."""
     directory = Path(directory).absolute()
-    _settle(directory)
-    return directory.is_dir()
+    return hosts.on_first(lambda: _settle(directory))
 
 
 def _beside(directory: Path, suffix: str) -> Path:
@@ -198,8 +210,9 @@ def _remove(new: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _settle(directory: Path) -> None:
-    """Finish a replacement that was killed between its two renames."""
+def _settle(directory: Path) -> bool:
+    """Finish a replacement that was killed between its two renames; is there anything now?"""
     old = _beside(directory, "old")
     if old.is_dir() and not directory.exists():
         old.rename(directory)
+    return directory.is_dir()

@@ -85,8 +85,9 @@ class TrainStep:
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
             optax.add_decayed_weights(config.weight_decay),
         )
-        accumulate, state, accumulated = self._accumulate, None, None
+        accumulate, state, accumulated, whole = self._accumulate, None, None, None
         if layout is not None:
+            whole = NamedSharding(layout.mesh, PartitionSpec())
             state, accumulated = self.shardings(layout)
             sums, params = (jax.tree.map(of_lanes, tree) for tree in (accumulated, state.params))
             accumulate = jax.shard_map(
@@ -105,7 +106,7 @@ class TrainStep:
             compiler_options=FOR_TPUS if platform_of(layout) == "tpu" else None,
         )
         self.update: Any = jax.jit(
-            self._update, donate_argnums=(0, 1), out_shardings=(state, accumulated, None, None)
+            self._update, donate_argnums=(0, 1), out_shardings=(state, accumulated, whole, whole)
         )
 
     @property

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+
+from envisions_jax import hosts
 
 FILES = "files.json"
 _SPARE = 1.1  # arrays are stored compressed, but weights hardly shrink; some room for the rest
@@ -33,7 +36,8 @@ def save_arguments(tree: Any, metadata: Mapping[str, Any]) -> ocp.args.Composite
     """Orbax's arguments to save `tree` with its names and shapes, and `metadata`."""
     leaves = _named_leaves(tree)
     if jax.default_backend() == "cpu":  # where Orbax reads arrays in place, and would see them donated
-        leaves = {name: np.array(leaf) for name, leaf in leaves.items()}
+        copy = jnp.copy if hosts.count() > 1 else np.array
+        leaves = {name: copy(leaf) for name, leaf in leaves.items()}
     document = {"shapes": _shapes(leaves), "user": dict(metadata)}
     return ocp.args.Composite(tree=ocp.args.StandardSave(leaves), metadata=ocp.args.JsonSave(document))
 

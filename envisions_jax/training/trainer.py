@@ -20,8 +20,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
+from envisions_jax import hosts
 from envisions_jax.parallel.layout import Layout
+from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
 from envisions_jax.training.config import TrainConfig, learning_rate
 from envisions_jax.training.examples import KINDS, Example, epoch_batches, fingerprint_examples, truncate
@@ -96,6 +99,7 @@ class Trainer:
     def __init__(self, policy: HasModel, config: TrainConfig, layout: Layout | None = None) -> None:
         self.config = config
         self._step = TrainStep(policy.graphdef, config, layout)
+        self._layout = layout
         self._lanes = 1 if layout is None else layout.lanes
         self._shapes = row_shapes(config.rows, config.row_length, config.max_length)
 
@@ -153,10 +157,10 @@ class Trainer:
                 batch = [kept[i] for i in plan[step]]
                 microbatches = side_by_side(pack(batch, self._shapes), self._lanes)
                 for microbatch in microbatches:
-                    accumulated = self._step.accumulate(accumulated, state.params, microbatch)
+                    accumulated = self._step.accumulate(accumulated, state.params, self._placed(microbatch))
                 rate = learning_rate(self.config, step, len(plan))
                 state, accumulated, norm, kinds = self._step.update(
-                    state, accumulated, jax.device_put(np.float32(rate))
+                    state, accumulated, self._everywhere(rate)
                 )
                 stats = _step_stats(
                     step, len(plan), rate, float(norm), np.asarray(kinds), batch, microbatches
@@ -171,6 +175,19 @@ class Trainer:
         return params, TrainStats(
             tuple(history), len(kept), shortened, dropped, self.compiled, resumed_from, seconds
         )
+
+    def _placed(self, rows: Microbatch) -> Microbatch:
+        """A microbatch where the devices look for it, divided over their lanes."""
+        if self._layout is None:
+            return rows
+        sharding = NamedSharding(self._layout.mesh, PartitionSpec(LANES))
+        return Microbatch(*(hosts.placed(array, sharding) for array in rows))
+
+    def _everywhere(self, number: float) -> Any:
+        """A number that every device has."""
+        if self._layout is None:
+            return jax.device_put(np.float32(number))
+        return hosts.placed(np.float32(number), NamedSharding(self._layout.mesh, PartitionSpec()))
 
     def _plan(self, num_examples: int, seed: int, epochs: int) -> list[np.ndarray]:
         """The examples' indices for every step of every epoch."""
@@ -230,7 +247,7 @@ def _fingerprint_weights(params: Any) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
         if leaf.size <= SMALL:
-            digest.update(np.asarray(leaf).tobytes())
+            digest.update(hosts.fetched(leaf).tobytes())
     return digest.hexdigest()
 
 
