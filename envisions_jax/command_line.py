@@ -37,6 +37,10 @@ class RunError(RuntimeError):
     """A run that cannot go on for a reason outside the program; its message tells the user what to do."""
 
 
+class LostProcessError(RunError):
+    """Another process of this run is no longer there. JAX would wait for it at the end."""
+
+
 def run(program: Program, define: Callable[[], None]) -> None:
     """Run `program(config, flags)` with `--config` and the flags that `define` adds; never returns.
 
@@ -93,6 +97,8 @@ def guard(program: Callable[[], int]) -> int:
         return fail("interrupted; run the same command again to go on where it was", 130)
     except ConfigError as error:
         return fail(error, 2)
+    except LostProcessError as error:
+        os._exit(fail(error, 1))
     except RunError as error:
         return fail(error, 1)
     except OSError as error:

@@ -7,7 +7,7 @@ import jax
 
 import envs
 from envisions_jax import hosts
-from envisions_jax.command_line import RunError
+from envisions_jax.command_line import LostProcessError, RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.hosts import HostsError
@@ -29,9 +29,9 @@ def speaking_errors() -> Iterator[None]:
         if not hosts.is_of_another(error):
             raise
         told = str(error).splitlines()[0][:200]
-        raise RunError(
-            f"another process of this run has ended or cannot be reached ({told}); start all of them again to "
-            "go on where it was"
+        raise LostProcessError(
+            f"another process of this run has ended, or cannot be reached ({told}); start all of them again "
+            "to go on where it was"
         ) from error
     except (
         CheckpointError,

@@ -78,8 +78,11 @@ class Programs:
         self.sampled = _placed(sampled, self.lanes_layout.shardings(sampled))
         self.memory = memory
         self.weights = _bytes(self.policy.params)  # of one set, in parts
-        self.whole = NamedSharding(mesh, PartitionSpec())
-        self.rows = NamedSharding(mesh, PartitionSpec(LANES))
+        # Each host samples by itself, on its own devices.
+        own = self.lanes_layout.mesh
+        self.hosts = mesh.size // own.size
+        self.whole = NamedSharding(own, PartitionSpec())
+        self.rows = NamedSharding(own, PartitionSpec(LANES))
 
     # ---- Training ----------------------------------------------------------------------------------
 
@@ -89,7 +92,8 @@ class Programs:
         state, sums = self._train_state
         kept = self.weights + _bytes(state.optimizer)  # theta_0; moments are no arguments of a microbatch
         if factor == 1:
-            rate = self._scalar(jnp.float32)
+            everywhere = NamedSharding(self.mesh, PartitionSpec())
+            rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
             yield Program(
                 name="begin: weights, gradients and moments",
                 stage="training",
@@ -107,7 +111,7 @@ class Programs:
                 beside=self.weights,
             )
         for shape in row_shapes(factor * settings.rows, settings.row_length, settings.max_length):
-            microbatch = self._on_lanes(blank(shape)._replace(num_targets=np.zeros(1, np.int32)))
+            microbatch = self._of_all_lanes(blank(shape)._replace(num_targets=np.zeros(1, np.int32)))
             yield Program(
                 name=f"microbatch of {shape.rows} x {shape.row_length}",
                 stage="training",
@@ -140,7 +144,9 @@ class Programs:
         yield Program(
             name="weights to sample with",
             stage="sampling",
-            lower=lambda: whole_in_lanes.lower(self.lanes_layout, policy.dtype, policy.params),
+            lower=lambda: whole_in_lanes.lower(
+                Layout(policy.config, self.mesh, divided=False), policy.dtype, policy.params
+            ),
             work=Work(bytes=self.weights + _bytes(self.sampled)),
             per="run",
             beside=self.weights,
@@ -314,6 +320,16 @@ class Programs:
         """What each lane has as large as `parts`, side by side."""
         return jax.tree.map(self._beside, parts)
 
+    def _of_all_lanes(self, parts: Any) -> Any:
+        """As `_on_lanes`, of the lanes of all hosts."""
+        rows, lanes = NamedSharding(self.mesh, PartitionSpec(LANES)), self.layout.lanes
+        return jax.tree.map(
+            lambda part: jax.ShapeDtypeStruct(
+                (lanes * part.shape[0], *part.shape[1:]), part.dtype, sharding=rows
+            ),
+            parts,
+        )
+
     def _of_lanes(self, evaluate: Callable[..., Any], make: Callable[[], Any]) -> Any:
         return self._on_lanes(evaluate(make))
 
@@ -334,7 +350,7 @@ class Programs:
         return Work(
             flops=passes * one.flops + logits,
             bytes=passes * one.bytes + 3 * parts,  # sums are read and written, weights are read
-            tokens=tokens * self.policy.lanes,
+            tokens=tokens * self.layout.lanes,
         )
 
     def _of_forward(self, rows: int, length: int, *, logits: int) -> Work:
@@ -344,7 +360,7 @@ class Programs:
         attended = 4 * config.num_heads * config.head_dim * config.num_layers * length / 2
         flops = (2 * _layers(config) + attended) * tokens + 2 * _head(config) * logits
         weights = (_layers(config) + (_head(config) if logits else 0)) * self.policy.dtype.itemsize
-        return Work(flops=flops / tensor, bytes=weights / tensor, tokens=tokens * self.policy.lanes)
+        return Work(flops=flops / tensor, bytes=weights / tensor, tokens=tokens * self.layout.lanes)
 
     def _of_step(self, slots: int, shape: StageShape, caches: int, lanes: int | None = None) -> Work:
         """One token in every slot: all weights and all keys and values are read."""
@@ -355,7 +371,7 @@ class Programs:
         return Work(
             flops=(2 * weights + attended) * slots / tensor,
             bytes=weights * self.policy.dtype.itemsize / tensor + caches,
-            tokens=slots * (self.policy.lanes if lanes is None else lanes),
+            tokens=slots * (self.layout.lanes if lanes is None else lanes),
         )
 
     def activations(self) -> int:

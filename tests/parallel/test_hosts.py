@@ -1,0 +1,146 @@
+"""A run of two processes, each with four devices, beside the same run of one process with eight."""
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from envisions_jax.metrics import read_metrics
+from envisions_jax.store import TrajectoryStore
+from envisions_jax.store.errors import StoreError
+from envisions_jax.workdir import WorkDir
+from tests.tiny_experiment import make_experiment
+
+SETTINGS = ("--config.loop.iterations=2", "--config.eval.base=False", "--config.progress=False")
+ENDS_WITHIN_S = 60
+
+pytestmark = [pytest.mark.multidevice, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return [*make_experiment(tmp_path_factory.mktemp("experiment")), *SETTINGS]
+
+
+def start(arguments: Sequence[str], workdir: Path, processes: int) -> list[subprocess.Popen[str]]:
+    """Processes of one run, with eight devices together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    started = []
+    for number in range(processes):
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // processes}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        command = [sys.executable, "-m", "envisions_jax.main", "--config=configs/quickstart.py:tiny"]
+        command += [f"--workdir={workdir}", *arguments]
+        if processes > 1:
+            command.append("--distributed")
+            environment |= {
+                "JAX_COORDINATOR_ADDRESS": address,
+                "JAX_NUM_PROCESSES": str(processes),
+                "JAX_PROCESS_ID": str(number),
+            }
+        log = workdir.with_name(f"{workdir.name}-{number}.log").open("a")
+        started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True))
+    return started
+
+
+def finished(arguments: Sequence[str], workdir: Path, processes: int) -> WorkDir:
+    codes = [process.wait() for process in start(arguments, workdir, processes)]
+    logs = [workdir.with_name(f"{workdir.name}-{number}.log").read_text() for number in range(processes)]
+    assert codes == [0] * processes, logs
+    return WorkDir(workdir)
+
+
+@pytest.fixture(scope="module")
+def together(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> WorkDir:
+    return finished(arguments, tmp_path_factory.mktemp("together") / "run", processes=2)
+
+
+def assert_same(one: WorkDir, other: WorkDir, tolerance: float) -> None:
+    """The same candidates, verdicts and choices; numbers within `tolerance`."""
+    with contextlib.ExitStack() as stack:
+        stores = [
+            stack.enter_context(TrajectoryStore(workdir.store, read_only=True)) for workdir in (one, other)
+        ]
+        expected, found = (store.trajectories() for store in stores)
+        assert [(t.id, t.text, tuple(t.tokens), t.outcome) for t in expected] == [
+            (t.id, t.text, tuple(t.tokens), t.outcome) for t in found
+        ]
+        finite = [np.nan_to_num([t.self_reward for t in own], neginf=-99) for own in (expected, found)]
+        np.testing.assert_allclose(*finite, rtol=0, atol=tolerance)
+        for iteration in range(2):
+            kept = [[t.id for t in store.kept(iteration)] for store in stores]
+            assert kept[0] == kept[1]
+    accuracies = [
+        [record["accuracy"] for record in read_metrics(workdir.metrics) if record["kind"] == "iteration"]
+        for workdir in (one, other)
+    ]
+    assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 2
+    weights = [load_file(workdir.final / "model.safetensors") for workdir in (one, other)]
+    assert weights[0].keys() == weights[1].keys()
+    for name, array in weights[0].items():
+        np.testing.assert_allclose(array, weights[1][name], rtol=0, atol=tolerance)
+
+
+def test_two_processes_end_as_one_does(arguments: list[str], together: WorkDir, tmp_path: Path) -> None:
+    assert_same(finished(arguments, tmp_path / "alone", processes=1), together, tolerance=1e-5)
+
+
+def shards_of(workdir: Path) -> int:
+    """Shards that the store of a run has already."""
+    try:
+        with TrajectoryStore(WorkDir(workdir).store, read_only=True) as store:
+            return len(store.trajectories(tokens=False))
+    except StoreError:
+        return 0
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_other_and_the_run_goes_on(
+    victim: int, arguments: list[str], together: WorkDir, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    processes = start(arguments, workdir, processes=2)
+    try:
+        _wait_until_something_is_there(workdir, processes)
+        time.sleep(random.Random(victim).uniform(0, 10))
+        processes[victim].send_signal(signal.SIGKILL)
+        code = processes[1 - victim].wait(timeout=ENDS_WITHIN_S)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    log = workdir.with_name(f"run-{1 - victim}.log").read_text()
+    assert code != 0
+    assert "another process of this run" in log or "another task died" in log, log
+    assert_same(finished(arguments, workdir, processes=2), together, tolerance=0)
+
+
+def _wait_until_something_is_there(workdir: Path, processes: Sequence[subprocess.Popen[str]]) -> None:
+    for _ in _every(0.5, most=400):
+        if shards_of(workdir):
+            return
+        assert all(process.poll() is None for process in processes)
+    raise AssertionError("nothing was sampled")
+
+
+def _every(seconds: float, most: float) -> Iterator[int]:
+    for number in itertools.count():
+        if number * seconds > most:
+            return
+        yield number
+        time.sleep(seconds)
