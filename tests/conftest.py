@@ -36,7 +36,7 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=IN_CI)
 hypothesis.settings.load_profile("house")
 # Folders and modules of which no test computes with JAX.
 _WITHOUT_JAX = (
-    *(f"tests/{folder}/" for folder in ("benchmarks", "envs", "plan", "store", "tasks", "tools")),
+    *(f"tests/{folder}/" for folder in ("benchmarks", "envs", "launch", "plan", "store", "tasks", "tools")),
     *(
         f"tests/test_{module}.py"
         for module in ("ci_guard", "config", "main", "memory", "metrics", "progress")

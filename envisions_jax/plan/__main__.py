@@ -63,7 +63,14 @@ def make_plan(
     """
     # Here, not above: the environment of the target's compiler has to be set before JAX is imported.
     from envisions_jax.plan.compiling import compile_all, compile_one
-    from envisions_jax.plan.report import memory_table, most_rows, most_slots, speed_table, verdict
+    from envisions_jax.plan.report import (
+        least_step,
+        memory_table,
+        most_rows,
+        most_slots,
+        speed_table,
+        verdict,
+    )
 
     programs = _programs(config, target)
     chip, devices = _chip(target), programs.mesh.size
@@ -74,7 +81,8 @@ def make_plan(
     wanted += [] if stages == "training" else list(programs.sampling())
     compiled = compile_all(wanted, reporter.line)
     reporter.show(memory_table(compiled, f"GiB on each device of {name}", programs.memory))
-    reporter.show(speed_table(compiled, "what it has to do at least, each device", chip, devices))
+    if target is not None:  # of devices that are here nothing is known to compare with
+        reporter.show(speed_table(compiled, "what it has to do at least, each device", chip, devices))
     plan: dict[str, object] = {
         "target": name,
         "model": config.model.path,
@@ -90,13 +98,16 @@ def make_plan(
         reporter.line(f"compiling training: {again.name}, to see by how much memory grows")
         plan["most_rows"] = rows = most_rows(once, compile_one(again), programs.memory)
         length = config.train.row_length
-        reporter.line(
-            f"largest microbatch that fits: {rows} rows of {length} in each of {programs.policy.lanes} lanes"
-        )
+        lanes = programs.layout.lanes
+        reporter.line(f"largest microbatch that fits: {rows} rows of {length} in each of {lanes} lanes")
+        if target is not None:
+            plan["step_s"] = seconds = least_step(compiled, config.train.batch_size, lanes, chip, devices)
+            size = config.train.batch_size
+            reporter.line(f"a step of {size} examples that fill their rows takes {seconds:.2f} s at best")
     if (slots := most_slots(compiled, programs.memory)) is not None:
         plan["most_slots"] = slots * programs.policy.lanes
         reporter.line(
-            f"slots that fit: {slots} in each of {programs.policy.lanes} lanes "
+            f"slots that fit: {slots} in each of {programs.policy.lanes} lanes of a host "
             f"(sampler.slots={slots * programs.policy.lanes})"
         )
     told = verdict(compiled, programs.memory)

@@ -80,7 +80,6 @@ class Programs:
         self.weights = _bytes(self.policy.params)  # of one set, in parts
         # Each host samples by itself, on its own devices.
         own = self.lanes_layout.mesh
-        self.hosts = mesh.size // own.size
         self.whole = NamedSharding(own, PartitionSpec())
         self.rows = NamedSharding(own, PartitionSpec(LANES))
 
@@ -323,12 +322,12 @@ class Programs:
     def _of_all_lanes(self, parts: Any) -> Any:
         """As `_on_lanes`, of the lanes of all hosts."""
         rows, lanes = NamedSharding(self.mesh, PartitionSpec(LANES)), self.layout.lanes
-        return jax.tree.map(
-            lambda part: jax.ShapeDtypeStruct(
-                (lanes * part.shape[0], *part.shape[1:]), part.dtype, sharding=rows
-            ),
-            parts,
-        )
+
+        def beside(part: Any) -> Any:
+            shape = (lanes * part.shape[0], *part.shape[1:])
+            return jax.ShapeDtypeStruct(shape, part.dtype, sharding=rows)
+
+        return jax.tree.map(beside, parts)
 
     def _of_lanes(self, evaluate: Callable[..., Any], make: Callable[[], Any]) -> Any:
         return self._on_lanes(evaluate(make))
