@@ -2,7 +2,7 @@
 
     python -m benchmarks.plans [--folder=build/plans]
 
-Compiled by the accelerators' own compilers (`make compilers`), which takes about half an hour on 2 cores. What
+Compiled by the compilers of the accelerators (`make compilers`): about half an hour on 2 cores. What
 has been planned already is read from the folder.
 """
 
