@@ -338,7 +338,7 @@ class Policy:
             beams=beams,
             max_new_tokens=self._within_context(max_new_tokens, tokens),
             stop=tuple(stop),
-            slots=slots or min(DEFAULT_BEAM_SLOTS, beams * len(prompts)),
+            slots=slots or min(DEFAULT_BEAM_SLOTS * self.lanes, beams * len(prompts)),
             shape=shape,
             progress=progress,
         )

@@ -219,37 +219,33 @@ class Programs:
     def _beam_search(
         self, name: str, shape: StageShape, slots: int, beams: int, prefix: Cache, length: Any, kept: int
     ) -> Iterator[Program]:
-        """Each device searches for all prompts: lanes share nothing out here."""
         policy = self.policy
         rows = max(1, slots // beams)
-        cache = self._everywhere(
-            jax.eval_shape(lambda: decode.empty_cache(policy.config, rows, shape.prompt_length, policy.dtype))
+        cache = self._of_lanes(
+            jax.eval_shape,
+            lambda: decode.empty_cache(policy.config, rows, shape.prompt_length, policy.dtype),
         )
-        vocabulary = policy.config.vocab_size
-        logits, lengths, limits = self._everywhere(
-            (
-                jax.ShapeDtypeStruct((rows, vocabulary), jnp.float32),
-                *[jax.ShapeDtypeStruct((rows,), jnp.int32)] * 2,
-            )
-        )
+        logits = self._beside(jax.ShapeDtypeStruct((rows, policy.config.vocab_size), jnp.float32))
+        lengths = self._beside(jax.ShapeDtypeStruct((rows,), jnp.int32))
         yield Program(
             name=f"{name}: beam search of {rows} x {beams}",
             stage="sampling",
             lower=lambda: beam.search.lower(
                 policy.graphdef,
+                self.lanes_layout,
                 self.sampled,
                 prefix,
                 length,
+                self._rule().next_state,
                 cache,
                 logits,
                 lengths,
-                self._rule().next_state,
-                limits,
+                lengths,
                 shape.new_length,
                 beams,
                 max(1, len(policy.eos_ids)),
             ),
-            work=self._of_step(rows * beams, shape, _bytes((prefix, cache)), lanes=1),
+            work=self._of_step(rows * beams, shape, _bytes((prefix, cache))),
             per="step",
             beside=kept,
             units=rows * beams,
@@ -361,7 +357,7 @@ class Programs:
         weights = (_layers(config) + (_head(config) if logits else 0)) * self.policy.dtype.itemsize
         return Work(flops=flops / tensor, bytes=weights / tensor, tokens=tokens * self.layout.lanes)
 
-    def _of_step(self, slots: int, shape: StageShape, caches: int, lanes: int | None = None) -> Work:
+    def _of_step(self, slots: int, shape: StageShape, caches: int) -> Work:
         """One token in every slot: all weights and all keys and values are read."""
         config, tensor = self.policy.config, self.mesh.shape["tensor"]
         places = shape.prefix_length + shape.prompt_length + shape.new_length
@@ -370,7 +366,7 @@ class Programs:
         return Work(
             flops=(2 * weights + attended) * slots / tensor,
             bytes=weights * self.policy.dtype.itemsize / tensor + caches,
-            tokens=slots * (self.layout.lanes if lanes is None else lanes),
+            tokens=slots * self.layout.lanes,
         )
 
     def activations(self) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from envisions_jax.models.attention import Seen, attend
 from envisions_jax.models.llama import Llama
+from envisions_jax.parallel.layout import Layout, in_lanes, in_step
 from envisions_jax.sampling.cache import Cache, LayerCache, host_zeros
 from envisions_jax.sampling.decode import empty_cache
 from envisions_jax.sampling.prefill import (
+    Laid,
     Places,
     Prefilled,
     logits_after,
     places_of,
-    prefill_prompts,
+    prefill_lanes,
     put,
     seen_of_prefix,
 )
@@ -76,10 +78,11 @@ def beam_search(
         return []
     shape = shape or plan(prompts, max_new_tokens, beams)
     table = sampler.stop_table(stop)
-    rows = max(1, slots // beams)
+    lanes = sampler.policy.lanes
+    rows = max(1, slots // (beams * lanes))  # of each lane
     results: list[list[Beam]] = []
-    for start in range(0, len(prompts), rows):
-        batch = prompts[start : start + rows]
+    for start in range(0, len(prompts), rows * lanes):
+        batch = prompts[start : start + rows * lanes]
         results += _search(sampler, batch, rows, beams, max_new_tokens, stop, table, shape)
         if progress:
             progress(len(batch))
@@ -96,44 +99,36 @@ def _search(
     table: StopTable,
     shape: StageShape,
 ) -> list[list[Beam]]:
-    policy = sampler.policy
+    policy, lanes = sampler.policy, sampler.policy.lanes
     own = [list(prompt[len(shape.prefix) :]) for prompt in prompts]
-    lengths = np.ones(rows, np.int32)
+    lengths = np.ones(lanes * rows, np.int32)
     lengths[: len(own)] = [len(tokens) for tokens in own]
     context = policy.config.max_position_embeddings
     limits = np.minimum(max_new_tokens, context - len(shape.prefix) - lengths).astype(np.int32)
     limits[len(own) :] = 1  # rows without a prompt end at once
-    prefix_length = jax.device_put(np.int32(len(shape.prefix)))
-    # Every device of a mesh does the same: lanes share nothing out here.
-    weights, prefix = policy.sampled_with, sampler.prefix_cache(shape.prefix)
-    zeros = functools.partial(host_zeros, sharding=policy.beside)
-    prompt_cache = empty_cache(policy.config, rows, shape.prompt_length, policy.dtype, zeros)
-    logits = zeros((rows, policy.config.vocab_size), jnp.float32)
-    for prefilled, [batch] in prefill_prompts(
-        policy.graphdef, None, weights, prefix, prefix_length, own, shape
-    ):
-        wanted = [(laid.prompt, laid.places) for laid in batch]
-        places = Places(
-            *jax.device_put(places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length))
-        )
-        last = np.zeros(rows, np.int32)
-        last[: len(batch)] = [laid.places[-1] % shape.row_length for laid in batch]
-        prompt_cache, logits = _put(
-            policy.graphdef, weights, prompt_cache, logits, prefilled, places, jax.device_put(last)
-        )
-    found = search(
-        policy.graphdef,
-        weights,
+    given = (policy.graphdef, policy.layout, policy.sampled_with)
+    prefix, prefix_length = sampler.prefix_cache(shape.prefix), jax.device_put(np.int32(len(shape.prefix)))
+    zeros = functools.partial(host_zeros, sharding=policy.rows)
+    prompt_cache = empty_cache(policy.config, lanes * rows, shape.prompt_length, policy.dtype, zeros)
+    logits = zeros((lanes * rows, policy.config.vocab_size), jnp.float32)
+    of_lanes = [own[start : start + rows] for start in range(0, lanes * rows, rows)]
+    for prefilled, laid in prefill_lanes(*given, prefix, prefix_length, of_lanes, shape):
+        arrivals = [_arrivals(batch, rows, shape) for batch in laid]
+        to, row, columns, last = jax.device_put(tuple(map(np.concatenate, zip(*arrivals, strict=True))))
+        places = Places(to, row, columns)
+        prompt_cache, logits = _put(*given, prompt_cache, logits, prefilled, places, last)
+    fields = search(
+        *given,
         prefix,
         prefix_length,
+        jax.device_put(table.next_state),
         prompt_cache,
         logits,
-        *jax.device_put((lengths, table.next_state, limits)),
+        *jax.device_put((lengths, limits)),
         shape.new_length,
         beams,
         len(policy.eos_ids),
     )
-    fields = (found.done_tokens, found.done_scores, found.done_count, found.done_state)
     done_tokens, done_scores, done_count, done_state = jax.device_get(fields)
 
     def beam(row: int, place: int) -> Beam:
@@ -145,9 +140,18 @@ def _search(
     return [[beam(row, place) for place in range(beams)] for row in range(len(prompts))]
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=(2, 3))
+def _arrivals(batch: Sequence[Laid], rows: int, shape: StageShape) -> tuple[np.ndarray, ...]:
+    """The fields of `Places` for a lane's prompts, and the columns of their last tokens."""
+    wanted = [(laid.prompt, laid.places) for laid in batch]
+    last = np.zeros(rows, np.int32)
+    last[: len(batch)] = [laid.places[-1] % shape.row_length for laid in batch]
+    return *places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length), last
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3, 4))
 def _put(
     graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
     params: nnx.State,
     cache: Cache,
     logits: Float[Array, "p v"],
@@ -156,26 +160,65 @@ def _put(
     last: Int[Array, " p"],
 ) -> tuple[Cache, Float[Array, "p v"]]:
     """Prompts, and the logits after them, where the search expects them."""
-    new = logits_after(nnx.merge(graphdef, params), prefilled, places.row, last)
-    return put(cache, prefilled, places), logits.at[places.to].set(new, mode="drop")
+
+    def in_lane(
+        params: nnx.State, cache: Cache, logits: Array, prefilled: Prefilled, places: Places, last: Array
+    ) -> tuple[Cache, Array]:
+        new = logits_after(nnx.merge(graphdef, params), prefilled, places.row, last)
+        return put(cache, prefilled, places), logits.at[places.to].set(new, mode="drop")
+
+    return in_lanes(layout, in_lane, shared=1)(params, cache, logits, prefilled, places, last)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 9, 10, 11))
+@functools.partial(jax.jit, static_argnums=(0, 1, 10, 11, 12))
 def search(
     graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
     params: nnx.State,
     prefix: Cache,
     prefix_length: Int[Array, ""],
+    next_state: Int[Array, "states v"],
     prompt_cache: Cache,
     prompt_logits: Float[Array, "p v"],
     prompt_lengths: Int[Array, " p"],
-    next_state: Int[Array, "states v"],
     limits: Int[Array, " p"],
     room: int,
     beams: int,
     ends: int,
+) -> tuple[Int[Array, "p b n"], Float[Array, "p b"], Int[Array, "p b"], Int[Array, "p b"]]:
+    """Runs all prompts to their ends, at most `room` tokens; `ends` counts the end-of-sequence tokens.
+
+    In every lane of the layout by itself: what follows `next_state` lies side by side for all of them.
+
+    Returns tokens, scores, how many tokens they are, and the states of the stop table they ended in.
+    """
+
+    def in_lane(*arguments: Any) -> tuple[Array, ...]:
+        found = _search_lane(graphdef, layout, *arguments, room=room, beams=beams, ends=ends)
+        return found.done_tokens, found.done_scores, found.done_count, found.done_state
+
+    return in_lanes(layout, in_lane, shared=4)(
+        params, prefix, prefix_length, next_state, prompt_cache, prompt_logits, prompt_lengths, limits
+    )
+
+
+def _search_lane(
+    graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
+    params: nnx.State,
+    prefix: Cache,
+    prefix_length: Int[Array, ""],
+    next_state: Int[Array, "states v"],
+    prompt_cache: Cache,
+    prompt_logits: Float[Array, "p v"],
+    prompt_lengths: Int[Array, " p"],
+    limits: Int[Array, " p"],
+    *,
+    room: int,
+    beams: int,
+    ends: int,
 ) -> Beams:
-    """Runs all prompts to their ends, at most `room` tokens; `ends` counts the end-of-sequence tokens."""
+    """`search` in one lane."""
     p = len(prompt_lengths)
     config = nnx.merge(graphdef, params).config
     keep = max(2, 1 + ends) * beams
@@ -205,7 +248,10 @@ def search(
         state = dataclasses.replace(state, cache=tuple(attention.cache))
         return _advance(state, model.logits(hidden), next_state, limits, keep)
 
-    return jax.lax.while_loop(lambda s: jnp.any(s.improving), step, state)
+    def going_on(state: Beams) -> Array:
+        return in_step(layout, jnp.any(state.improving).astype(jnp.int32)) > 0
+
+    return jax.lax.while_loop(going_on, step, state)
 
 
 class _BeamAttention:

@@ -23,7 +23,7 @@ from envisions_jax.parallel.kernels import AttentionKernel, attention_kernel
 from envisions_jax.parallel.layout import Layout, in_lanes
 from envisions_jax.sampling.cache import READABLE, Cache, CacheForm
 from envisions_jax.sampling.shapes import StageShape
-from envisions_jax.sampling.trees import grow_trees, pack_trees
+from envisions_jax.sampling.trees import TreeBatch, grow_trees, pack_trees
 
 
 @struct.dataclass
@@ -187,26 +187,56 @@ def prefill_prompts(
 
     Yields each batch, and for each lane what lies where.
     """
-    trees = grow_trees(prompts, most=shape.row_length)
-    firsts = list(itertools.accumulate((len(tree.branches) for tree in trees), initial=0))
     lanes = 1 if layout is None else layout.lanes
-    batches = pack_trees(trees, shape.row_length, shape.prefill_rows)
+    batches = list(_packed(prompts, shape))
     for start in range(0, len(batches), lanes):
         parts = batches[start : start + lanes]
-        rows = np.zeros((3, lanes * shape.prefill_rows, shape.row_length), np.int32)
-        filled = np.concatenate([(part.tokens, part.ends, part.positions) for part in parts], axis=1)
-        rows[:, : filled.shape[1]] = filled
-        prefilled = prefill_trees(
-            graphdef, layout, params, prefix, prefix_length, *jax.device_put(tuple(rows))
-        )
-        laid = [
+        rows = _side_by_side([part for part, _ in parts], lanes, shape)
+        prefilled = prefill_trees(graphdef, layout, params, prefix, prefix_length, *rows)
+        yield prefilled, [laid for _, laid in parts] + [[] for _ in range(lanes - len(parts))]
+
+
+def prefill_lanes(
+    graphdef: nnx.GraphDef[Llama],
+    layout: Layout | None,
+    params: nnx.State,
+    prefix: Cache,
+    prefix_length: Int[Array, ""],
+    prompts: Sequence[Sequence[Sequence[int]]],
+    shape: StageShape,
+) -> Iterator[tuple[Prefilled, list[list[Laid]]]]:
+    """As `prefill_prompts`, given which prompts each lane computes; their numbers are those within it."""
+    batches = [list(_packed(own, shape)) for own in prompts]
+    for number in range(max(map(len, batches))):
+        parts = [own[number] if number < len(own) else None for own in batches]
+        rows = _side_by_side([part and part[0] for part in parts], len(prompts), shape)
+        prefilled = prefill_trees(graphdef, layout, params, prefix, prefix_length, *rows)
+        yield prefilled, [part[1] if part else [] for part in parts]
+
+
+def _packed(prompts: Sequence[Sequence[int]], shape: StageShape) -> Iterator[tuple[TreeBatch, list[Laid]]]:
+    """Prompts in rows, some rows at a time, and what lies where."""
+    trees = grow_trees(prompts, most=shape.row_length)
+    firsts = list(itertools.accumulate((len(tree.branches) for tree in trees), initial=0))
+    for batch in pack_trees(trees, shape.row_length, shape.prefill_rows):
+        yield (
+            batch,
             [
                 Laid(firsts[branch.tree] + branch.number, branch.tree, len(branch.root), branch.places)
-                for branch in part.branches
-            ]
-            for part in parts
-        ]
-        yield prefilled, laid + [[] for _ in range(lanes - len(parts))]
+                for branch in batch.branches
+            ],
+        )
+
+
+def _side_by_side(
+    batches: Sequence[TreeBatch | None], lanes: int, shape: StageShape
+) -> tuple[jax.Array, ...]:
+    """Tokens, ends and positions of one batch for each lane; nothing where there is none."""
+    rows = np.zeros((3, lanes, shape.prefill_rows, shape.row_length), np.int32)
+    for lane, batch in enumerate(batches):
+        if batch is not None:
+            rows[:, lane, : len(batch.tokens)] = batch.tokens, batch.ends, batch.positions
+    return jax.device_put(tuple(rows.reshape(3, lanes * shape.prefill_rows, shape.row_length)))
 
 
 def places_of(
