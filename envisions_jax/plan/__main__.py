@@ -145,12 +145,10 @@ def _chip(target: Target | None) -> Chip:
 
 def _tell_fsdp(programs: Programs, compiled: Sequence[Compiled], reporter: Reporter) -> dict[str, float]:
     """What a microbatch sends beside what FSDP has to."""
-    from envisions_jax.plan.programs import fsdp_minimum
-
     once = next(one for one in compiled if one.program.name.startswith("microbatch"))
     devices = programs.mesh.shape["fsdp"]
     sent = sum(one.sent(devices) for one in once.collectives)
-    least = fsdp_minimum(programs) * (devices - 1) / devices
+    least = programs.least.of_fsdp * (devices - 1) / devices
     if not least:
         return {"sent": sent, "least": 0.0}
     reporter.line(

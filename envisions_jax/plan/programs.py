@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
-from envisions_jax.budget import activation_bytes, default_slots
+from envisions_jax.budget import default_slots
 from envisions_jax.config import Config
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import abstract
-from envisions_jax.models.weights import flat
 from envisions_jax.parallel import Layout
 from envisions_jax.parallel.mesh import LANES
+from envisions_jax.plan.work import Least, Work
 from envisions_jax.policy import Policy, whole_in_lanes
 from envisions_jax.sampling import beam, decode, prefill, scorer
 from envisions_jax.sampling.cache import Cache, form_of
@@ -31,20 +31,10 @@ from envisions_jax.sampling.lane import Lane
 from envisions_jax.sampling.shapes import StageShape, plan
 from envisions_jax.sampling.stopping import build_stop_table
 from envisions_jax.stages.learning import train_config
-from envisions_jax.training.packing import RowShape, blank, row_shapes
+from envisions_jax.training.packing import blank, row_shapes
 from envisions_jax.training.step import TrainStep
 
 SHARED = 256  # tokens that all prompts of a stage begin with: the instruction
-MASTER = 4  # bytes of a parameter, a gradient or a moment in training
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Work:
-    """What one device has to do at least in one run of a program, or in one step of its loop."""
-
-    flops: float = 0.0
-    bytes: float = 0.0  # between its memory and its cores
-    tokens: int = 0  # in all lanes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +67,7 @@ class Programs:
         )
         self.sampled = _placed(sampled, self.lanes_layout.shardings(sampled))
         self.memory = memory
+        self.least = Least(model, dtype.itemsize, mesh.shape["tensor"], self.layout.lanes)
         self.weights = _bytes(self.policy.params)  # of one set, in parts
         # Each host samples by itself, on its own devices.
         own = self.lanes_layout.mesh
@@ -115,7 +106,7 @@ class Programs:
                 name=f"microbatch of {shape.rows} x {shape.row_length}",
                 stage="training",
                 lower=functools.partial(step.accumulate.lower, sums, state.params, microbatch),
-                work=self._of_microbatch(shape),
+                work=self.least.of_microbatch(shape, remat=settings.remat, parts=self.weights),
                 per="run",
                 beside=kept,
                 units=shape.rows,
@@ -190,7 +181,7 @@ class Programs:
             name=f"{name}: prefill {shape.prefill_rows} x {shape.row_length}",
             stage="sampling",
             lower=lambda: prefill.prefill_trees.lower(graphdef, self.lanes_layout, *given, *rows),
-            work=self._of_forward(shape.prefill_rows, shape.row_length, logits=0),
+            work=self.least.of_forward(shape.prefill_rows, shape.row_length, logits=0),
             per="run",
             beside=kept + _bytes((roots, empty)),
         )
@@ -209,7 +200,7 @@ class Programs:
                 decode.Seating(*self._on_lanes(lane.seating())),
                 self._on_lanes([np.zeros(1, np.int32)])[0],
             ),
-            work=self._of_step(slots, shape, _bytes((prefix, roots, empty.cache))),
+            work=self.least.of_step(slots, shape, _bytes((prefix, roots, empty.cache))),
             per="step",
             beside=kept,
             units=slots,
@@ -245,7 +236,7 @@ class Programs:
                 beams,
                 max(1, len(policy.eos_ids)),
             ),
-            work=self._of_step(rows * beams, shape, _bytes((prefix, cache))),
+            work=self.least.of_step(rows * beams, shape, _bytes((prefix, cache))),
             per="step",
             beside=kept,
             units=rows * beams,
@@ -275,7 +266,7 @@ class Programs:
                 *at,
                 *self._on_lanes([np.zeros(1, np.int32)]),
             ),
-            work=self._of_forward(rows, length, logits=rows * length),
+            work=self.least.of_forward(rows, length, logits=rows * length),
             per="run",
             beside=2 * self.weights,
         )
@@ -331,71 +322,6 @@ class Programs:
     def _beside(self, part: Any) -> Any:
         shape = (self.policy.lanes * part.shape[0], *part.shape[1:])
         return jax.ShapeDtypeStruct(shape, part.dtype, sharding=self.rows)
-
-    # ---- Work --------------------------------------------------------------------------------------
-
-    def _of_microbatch(self, shape: RowShape) -> Work:
-        """Forward, backward (twice that), and forward again where layers are recomputed; logits not again."""
-        remat = self.config.train.remat
-        one = self._of_forward(shape.rows, shape.row_length, logits=0)
-        tokens, tensor = shape.rows * shape.row_length, self.mesh.shape["tensor"]
-        logits = 3 * 2 * _head(self.policy.config) * tokens / tensor
-        parts = _bytes(self.policy.params)
-        passes = 4 if remat else 3
-        return Work(
-            flops=passes * one.flops + logits,
-            bytes=passes * one.bytes + 3 * parts,  # sums are read and written, weights are read
-            tokens=tokens * self.layout.lanes,
-        )
-
-    def _of_forward(self, rows: int, length: int, *, logits: int) -> Work:
-        """All layers over rows of tokens, each attending to half of its row, and logits after some."""
-        config, tensor = self.policy.config, self.mesh.shape["tensor"]
-        tokens = rows * length
-        attended = 4 * config.num_heads * config.head_dim * config.num_layers * length / 2
-        flops = (2 * _layers(config) + attended) * tokens + 2 * _head(config) * logits
-        weights = (_layers(config) + (_head(config) if logits else 0)) * self.policy.dtype.itemsize
-        return Work(flops=flops / tensor, bytes=weights / tensor, tokens=tokens * self.layout.lanes)
-
-    def _of_step(self, slots: int, shape: StageShape, caches: int) -> Work:
-        """One token in every slot: all weights and all keys and values are read."""
-        config, tensor = self.policy.config, self.mesh.shape["tensor"]
-        places = shape.prefix_length + shape.prompt_length + shape.new_length
-        attended = 4 * config.num_heads * config.head_dim * config.num_layers * places
-        weights = _layers(config) + _head(config)
-        return Work(
-            flops=(2 * weights + attended) * slots / tensor,
-            bytes=weights * self.policy.dtype.itemsize / tensor + caches,
-            tokens=slots * self.layout.lanes,
-        )
-
-    def activations(self) -> int:
-        """What `budget` reckons without a compiler, for comparison."""
-        train = self.config.train
-        return activation_bytes(self.policy, train.rows, train.row_length, remat=train.remat)
-
-
-def parameters(config: LlamaConfig) -> int:
-    """Of the whole model."""
-    return sum(math.prod(variable.shape) for _, variable in flat(abstract(config)[1]))
-
-
-def fsdp_minimum(programs: Programs) -> int:
-    """Bytes that FSDP has to send for a microbatch: all weights thrice, in the type they compute in.
-
-    They are gathered forward and backward, and their gradients are scattered.
-    """
-    return 3 * parameters(programs.policy.config) * programs.policy.dtype.itemsize
-
-
-def _layers(config: LlamaConfig) -> int:
-    """Parameters of all layers' matrices."""
-    heads = config.head_dim * (2 * config.num_heads + 2 * config.num_kv_heads)
-    return config.num_layers * config.hidden_size * (heads + 3 * config.intermediate_size)
-
-
-def _head(config: LlamaConfig) -> int:
-    return config.vocab_size * config.hidden_size
 
 
 def _placed(tree: Any, shardings: Any) -> Any:

@@ -12,10 +12,12 @@ import pytest
 
 from envisions_jax.models.known import SHAPES
 from envisions_jax.plan.hlo import Collective
-from envisions_jax.plan.programs import Program, Work
+from envisions_jax.plan.programs import Program
 from envisions_jax.plan.report import USABLE, Compiled, most_rows, most_slots, verdict
 from envisions_jax.plan.targets import GPUS
+from envisions_jax.plan.work import Least, Work, parameters
 from envisions_jax.testing import tiny_config
+from envisions_jax.training.packing import RowShape
 
 LAYERS = 3
 SETTINGS = {"train.row_length": 256, "train.max_length": 256, "train.remat": True, "sampler.slots": 32}
@@ -145,8 +147,20 @@ def test_rows_grow_by_what_twice_as_many_take_more() -> None:
 
 
 def test_known_models_have_the_sizes_they_are_called_by() -> None:
-    from envisions_jax.plan.programs import parameters
-
     sizes = {name: parameters(config) / 1e9 for name, config in SHAPES.items()}
     assert sizes["meta-llama/Llama-2-7b-chat-hf"] == pytest.approx(6.738, abs=1e-3)
     assert sizes["meta-llama/Llama-2-13b-chat-hf"] == pytest.approx(13.016, abs=1e-3)
+
+
+def test_the_least_work_is_six_operations_for_each_weight_and_token_and_two_more_to_recompute() -> None:
+    """Short rows of a large model, where attention is next to nothing."""
+    model = SHAPES["meta-llama/Llama-2-7b-hf"]
+    least, shape = Least(model, 2, 1, 8), RowShape(1, 16)
+    weights = parameters(model) - model.vocab_size * model.hidden_size  # tokens are looked up
+    plain = least.of_microbatch(shape, remat=False, parts=0)
+    assert plain.flops == pytest.approx(6 * weights * 16, rel=2e-3)
+    assert plain.tokens == 8 * 16
+    again = least.of_microbatch(shape, remat=True, parts=0)
+    layers = weights - model.vocab_size * model.hidden_size
+    assert again.flops - plain.flops == pytest.approx(2 * layers * 16, rel=2e-3)
+    assert least.of_fsdp == 3 * 2 * parameters(model)
