@@ -87,7 +87,7 @@ def budget(
 
 def default_slots(policy: Policy, shape: StageShape, memory: int | None = None) -> int:
     """As many as are worth it in each lane, or as their keys and values have room beside the weights; at
-    least 8.
+    least 2.
 
     memory: of a device, by default of those that are here.
 
@@ -97,8 +97,8 @@ def default_slots(policy: Policy, shape: StageShape, memory: int | None = None) 
         SHARE * (device_memory() if memory is None else memory) - 2 * _bytes(policy) - _sampled_bytes(policy)
     )
     most = SLOTS.get(policy.platform, SLOTS_OF_ACCELERATORS)
-    fitting = (slots for slots in range(most, 8, -8) if _caches(policy, shape, slots) <= room)
-    return policy.lanes * next(fitting, 8)
+    some = (*range(most, 8, -8), 8, 4)
+    return policy.lanes * next((slots for slots in some if _caches(policy, shape, slots) <= room), 2)
 
 
 def activation_bytes(policy: Policy, rows: int, row_length: int, *, remat: bool = False) -> int:

@@ -63,7 +63,9 @@ def test_slots_are_what_is_worth_it_or_has_room(tiny_policy: Policy, monkeypatch
     assert chosen(1e12) == budget.SLOTS["cpu"]
     assert chosen(weights + of_24 + 8) == 24
     assert chosen(weights + of_24 - 8) == 16
-    assert chosen(weights) == 8
+    of_4 = budget.cache_bytes(tiny_policy.config, shape, 4, itemsize)
+    assert chosen(weights + of_4 + 8) == 4
+    assert chosen(weights) == 2
 
 
 def test_what_does_not_fit_is_told(tiny_policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,13 +207,13 @@ def test_a_call_that_is_refilled_and_then_runs_out_loses_nobody(tiny_policy: Pol
 
 
 @pytest.mark.parametrize("k", [1, 5])
-def test_caches_that_lie_by_time_hold_the_same(
+def test_caches_with_channels_last_hold_the_same(
     tiny_policy: Policy, monkeypatch: pytest.MonkeyPatch, k: int
 ) -> None:
     """As on TPUs. Slots of their own, so that the programs are."""
     settings = {"k": k, "max_new_tokens": 13, "seed": 5}
     expected = tiny_policy.generate(PROMPTS, slots=7, **settings)
-    monkeypatch.setattr(decode, "form_of", lambda layout: CacheForm(by_time=True))
+    monkeypatch.setattr(decode, "form_of", lambda layout: CacheForm(channels_last=True))
     found = tiny_policy.generate(PROMPTS, slots=6, **settings)
     assert as_tokens(found) == as_tokens(expected)
     for one, other in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
