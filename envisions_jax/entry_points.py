@@ -11,6 +11,7 @@ from envisions_jax.command_line import LostProcessError, RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.hosts import HostsError
+from envisions_jax.mesh_config import MeshError
 from envisions_jax.metrics import MetricsError
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.default_model import cache_folder
@@ -26,9 +27,14 @@ def speaking_errors() -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
+        told = str(error).splitlines()[0][:200]
+        if "RESOURCE_EXHAUSTED" in told:
+            raise RunError(
+                f"a device has no memory left ({told}); lower sampler.slots, train.rows or train.row_length, "
+                "or set train.remat=True: --dry_run tells what a run takes"
+            ) from error
         if not hosts.is_of_another(error):
             raise
-        told = str(error).splitlines()[0][:200]
         raise LostProcessError(
             f"another process of this run has ended, or cannot be reached ({told}); start all of them again "
             "to go on where it was"
@@ -57,7 +63,5 @@ def open_policy(config: Config) -> Policy:
         return Policy.from_pretrained(
             config.model.path, dtype=config.model.dtype, mesh=mesh if mesh.size > 1 else None
         )
-    except ModelError:
-        raise
-    except ValueError as error:  # of the mesh
+    except MeshError as error:
         raise ConfigError(str(error)) from error

@@ -3,7 +3,8 @@
 All run the same program. Training is one computation on all their devices. Sampling, environments and
 evaluation are divided: each process samples its part of a shard on its own devices, runs it in its own
 environment, and all tell each other what came of it. So every process knows the whole run and decides the
-same; the first one alone writes the work directory, which all of them can read.
+same; the first one alone writes store, metrics and times. All of them reach the work directory: each writes
+its part of checkpoints there, and its pictures of pages.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 # Of a process that no longer answers, the others are told after this time, and end.
 HEARTBEAT_S = 25
-SHUTDOWN_S = 10  # that one waits for the others at its end
+SHUTDOWN_S = 600  # that one waits for the others at its end; who has ended is known by then
 # Say who takes part where no scheduler does: host:port of the first process, how many there are, which it is.
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
@@ -36,7 +37,7 @@ class HostsError(RuntimeError):
 
 
 def start() -> None:
-    """Join the other processes, before anything is computed: as `VARIABLES` say, or SLURM, GKE or a TPU pod.
+    """Join the other processes, before anything is computed: as `VARIABLES` say, or SLURM or a TPU pod.
 
     Raises HostsError: nothing says who takes part, or the others cannot be reached.
     """
@@ -48,6 +49,8 @@ def start() -> None:
         if not (processes.isdecimal() and number.isdecimal() and int(number) < int(processes)):
             raise HostsError(f"distributed: {VARIABLES[2]}={number} is none of {VARIABLES[1]}={processes}")
         where = {"coordinator_address": address, "num_processes": int(processes), "process_id": int(number)}
+    # Else a SIGTERM is taken for a notice that nobody here waits for, and the run goes on.
+    jax.config.update("jax_enable_preemption_service", False)
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
@@ -55,10 +58,10 @@ def start() -> None:
             **where, heartbeat_timeout_seconds=HEARTBEAT_S, shutdown_timeout_seconds=SHUTDOWN_S
         )
     except (ValueError, RuntimeError) as error:
-        told = str(error).splitlines()[0]
+        told = (str(error) or type(error).__name__).splitlines()[0]
         raise HostsError(
-            f"distributed: cannot join the other processes ({told}); start one on each host by SLURM, on GKE "
-            f"or a TPU pod, or set {', '.join(VARIABLES)}"
+            f"distributed: cannot join the other processes ({told}); start one on each host by SLURM or on a "
+            f"TPU pod, or set {', '.join(VARIABLES)}"
         ) from error
 
 
@@ -94,7 +97,8 @@ def gather(value: Any) -> list[Any]:
         return [value]
     told = np.frombuffer(pickle.dumps(value), np.uint8)
     sizes = multihost_utils.process_allgather(np.array([len(told)], np.int32)).reshape(-1)
-    padded = np.zeros(int(sizes.max()), np.uint8)
+    # A power of two: each length that is exchanged is a program to compile.
+    padded = np.zeros(max(256, 1 << int(sizes.max() - 1).bit_length()), np.uint8)
     padded[: len(told)] = told
     everything = np.asarray(multihost_utils.process_allgather(padded)).reshape(count(), -1)
     return [pickle.loads(row[:size].tobytes()) for row, size in zip(everything, sizes, strict=True)]

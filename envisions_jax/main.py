@@ -7,6 +7,9 @@ written before all of them have passed.
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -20,7 +23,7 @@ from envisions_jax.config_rules import check_model
 from envisions_jax.progress import Reporter
 from envisions_jax.store import StoreCorruptError, StoreError, TrajectoryStore, check_free
 from envisions_jax.task_sets import GivenTasks, given_tasks
-from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity, replica_of
+from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identity, replica
 
 if TYPE_CHECKING:
     from envisions_jax.stages.run import Run
@@ -28,9 +31,26 @@ if TYPE_CHECKING:
 
 def main(config: Config, values: flags.FlagValues) -> int:
     """The exit code of a whole run."""
-    writes = True
-    if values.distributed:  # before all else: who does not take part, the others would wait for
-        writes = _join()
+    if not values.distributed:
+        return run(config, values)
+    # Before all else: who does not take part, the others would wait for.
+    writes = _join()
+    try:
+        code = command_line.guard(lambda: run(config, values, writes=writes))
+        if code == 0:
+            _end_together()
+            return 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    # At once: JAX would wait for the others, who do not end by themselves.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def run(config: Config, values: flags.FlagValues, *, writes: bool = True) -> int:
+    """`main` in one process; `writes`: is it the one that writes?"""
     workdir = check_workdir(values.workdir or f"runs/{config.name}", config)
     check_model(config.model.path)
     if writes:
@@ -63,6 +83,12 @@ def _join() -> bool:
     return hosts.is_first()
 
 
+def _end_together() -> None:
+    from envisions_jax import hosts
+
+    hosts.gather("done")
+
+
 def dry_run(config: Config, reporter: Reporter) -> int:
     """Compile all programs for the devices that are here, and tell what they take; nothing is written."""
     from envisions_jax.plan.__main__ import DOES_NOT_FIT, make_plan
@@ -79,8 +105,9 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     from envisions_jax.memory import peak_memory_gib
     from envisions_jax.stages.run import reckon
 
-    done, total = iterations_done(config, workdir), config.loop.iterations
-    if done == total and (workdir.final.exists() or not config.checkpoint.export):
+    total = config.loop.iterations
+    done, has_final = hosts.on_first(lambda: (iterations_done(config, workdir), workdir.final.exists()))
+    if done == total and (has_final or not config.checkpoint.export):
         reporter.line(f"all {total} iterations are done: nothing is left to do")
         tell_results(config, workdir, reporter)
         return
@@ -120,9 +147,21 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
         check_lengths(config, base, domain.prompts, domain.train_tasks.known(last), tests, shots)
         # The store refuses another run's lock and a newer version: open it before anything is written.
         settings, defaults = identity(config), identity(Config())
-        own = workdir if hosts.is_first() else stack.enter_context(replica_of(workdir))
-        hosts.gather("copied")  # before the first process writes
-        store = stack.enter_context(TrajectoryStore(own.store, config=settings, defaults=defaults))
+        own, opened = workdir, list[TrajectoryStore]()
+
+        def open_store(at: WorkDir) -> TrajectoryStore:
+            opened.append(TrajectoryStore(at.store, config=settings, defaults=defaults))
+            return stack.enter_context(opened[0])
+
+        def open_first() -> bytes:
+            there = open_store(workdir)
+            return there.serialized() if hosts.count() > 1 else b""
+
+        content = hosts.on_first(open_first)
+        if not hosts.is_first():
+            own = stack.enter_context(replica(content))
+            open_store(own)
+        [store] = opened
         hosts.on_first(lambda: create_workdir(workdir, config))
         yield Run(
             config=config,

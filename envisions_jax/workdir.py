@@ -15,10 +15,9 @@ What is in it:
 
 import json
 import os
-import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,21 +111,15 @@ def create_workdir(workdir: WorkDir, config: Config) -> None:
 
 
 @contextmanager
-def replica_of(workdir: WorkDir) -> Iterator[WorkDir]:
-    """A folder of this process alone with a copy of a run's store, while the context lasts.
+def replica(store: bytes) -> Iterator[WorkDir]:
+    """A folder of this process alone, with a run's store in it, while the context lasts.
 
-    For a process that takes part in a run whose work directory another one writes. Nobody may write to the
-    store while it is copied.
+    For a process that takes part in a run whose work directory another one writes.
     """
     with tempfile.TemporaryDirectory(prefix="envisions-") as folder:
-        replica = WorkDir(Path(folder))
-        if workdir.store.exists():
-            with (
-                closing(sqlite3.connect(workdir.store)) as there,
-                closing(sqlite3.connect(replica.store)) as here,
-            ):
-                there.backup(here)
-        yield replica
+        own = WorkDir(Path(folder))
+        own.store.write_bytes(store)
+        yield own
 
 
 def identity(config: Config) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def kernel_for(platform: str, dtype: DTypeLike, length: int, channels: int) -> K
     """
     if platform in ("gpu", "cuda"):
         is_half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
-        return "cudnn" if is_half and channels <= MOST_CHANNELS and not channels % 8 else "xla"
+        serves = channels <= MOST_CHANNELS and not (channels % 8 or length % 2)
+        return "cudnn" if is_half and serves else "xla"
     if platform == "tpu":
         return "xla" if length % LANES or channels % LANES else "splash"
     return "xla"

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
+from envisions_jax.mesh_config import MeshError
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Block
 from envisions_jax.models.weights import Path, flat
@@ -57,7 +58,7 @@ def logical_axes(path: Path) -> tuple[str, ...]:
 class Layout:
     """How the parameters of a `Llama` of `config` lie on `mesh`: in parts, or whole in every lane.
 
-    Raises ValueError: an axis of the mesh does not divide what it is to divide.
+    Raises MeshError: an axis of the mesh does not divide what it is to divide.
     """
 
     config: LlamaConfig
@@ -73,7 +74,7 @@ class Layout:
         }
         for (axis, what), size in sizes.items():
             if size % self.mesh.shape[axis]:
-                raise ValueError(f"mesh.{axis}={self.mesh.shape[axis]}: does not divide {what}, {size}")
+                raise MeshError(f"mesh.{axis}={self.mesh.shape[axis]}: does not divide {what}, {size}")
 
     @property
     def lanes(self) -> int:

@@ -13,13 +13,13 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from envisions_jax.mesh_config import AXES, MeshConfig
+from envisions_jax.mesh_config import AXES, MeshConfig, MeshError
 
 LANES = ("data", "fsdp")
 
 
 def make_mesh(config: MeshConfig | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh of `devices`, by default all there are. Raises ValueError as `MeshConfig.sizes`."""
+    """The mesh of `devices`, by default all there are. Raises MeshError as `MeshConfig.sizes`."""
     devices = jax.devices() if devices is None else devices
     sizes = (config or MeshConfig()).sizes(len(devices))
     return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * len(AXES), devices=devices)
@@ -28,14 +28,14 @@ def make_mesh(config: MeshConfig | None = None, devices: Sequence[jax.Device] | 
 def own_mesh(mesh: Mesh) -> Mesh:
     """The part of `mesh` whose devices are this process's: all of it where there is one process.
 
-    Raises ValueError: devices that share the inside of layers are of several processes.
+    Raises MeshError: devices that share the inside of layers are of several processes.
     """
     tensor = mesh.shape["tensor"]
     groups = mesh.devices.reshape(-1, tensor)
     here = jax.process_index()
     own = [group for group in groups if group[0].process_index == here]
     if any(device.process_index != group[0].process_index for group in groups for device in group):
-        raise ValueError(
+        raise MeshError(
             f"mesh.tensor={tensor}: the inside of layers would be divided over several hosts; at most the "
             "devices of one host"
         )

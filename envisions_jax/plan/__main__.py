@@ -25,6 +25,7 @@ from envisions_jax import command_line
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
+from envisions_jax.mesh_config import MeshError
 from envisions_jax.plan.targets import Chip, Target, parse_target
 from envisions_jax.progress import Reporter
 from envisions_jax.workdir import write_atomically
@@ -132,7 +133,7 @@ def _programs(config: Config, target: Target | None) -> Programs:
         return Programs(config, model, mesh, device_memory() if target is None else target.chip.memory)
     except ModelError as error:
         raise RunError(str(error)) from error
-    except ValueError as error:  # of the mesh
+    except MeshError as error:
         raise ConfigError(str(error)) from error
 
 
@@ -149,7 +150,7 @@ def _tell_fsdp(programs: Programs, compiled: Sequence[Compiled], reporter: Repor
     devices = programs.mesh.shape["fsdp"]
     sent = sum(one.sent(devices) for one in once.collectives)
     least = programs.least.of_fsdp * (devices - 1) / devices
-    if not least:
+    if not least or programs.mesh.shape["tensor"] > 1:  # where activations are exchanged too
         return {"sent": sent, "least": 0.0}
     reporter.line(
         f"a microbatch sends {sent / 1e9:.2f} GB from each device, {sent / least:.2f} times FSDP's least "

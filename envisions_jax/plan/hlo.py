@@ -103,6 +103,7 @@ def _whole_size(shapes: str, kind: str, is_start: bool, line: str) -> int:
     found = [
         _BYTES.get(dtype, 8) * math.prod(int(size) for size in sizes.split(",") if size)
         for dtype, sizes in _SHAPE.findall(re.sub(r"\{[^}]*\}", "", shapes))
+        if not (is_start and dtype == "u32" and not sizes)  # what is awaited, no data
     ]
     if is_start and kind != "all-reduce":  # what went in, then what comes out
         found = found[len(found) // 2 :]

@@ -130,9 +130,14 @@ def verdict(compiled: Sequence[Compiled], memory: int) -> str:
 
 def least_step(compiled: Sequence[Compiled], batch_size: int, lanes: int, chip: Chip, devices: int) -> float:
     """Seconds that an optimiser step takes at the least, with one example in each row."""
-    of = {one.program.name.partition(" ")[0]: max(one.floors(chip, devices).values()) for one in compiled}
-    [rows] = {one.program.units for one in compiled if one.program.name.startswith("microbatch")}
-    return math.ceil(batch_size / (lanes * rows)) * of["microbatch"] + of["update"]
+
+    def first(name: str) -> Compiled:
+        return next(one for one in compiled if one.program.name.startswith(name))
+
+    microbatch, update = first("microbatch"), first("update")
+    microbatches = math.ceil(batch_size / (lanes * microbatch.program.units))
+    seconds = (max(one.floors(chip, devices).values()) for one in (microbatch, update))
+    return microbatches * next(seconds) + next(seconds)
 
 
 def most_slots(compiled: Sequence[Compiled], memory: int) -> int | None:

@@ -120,7 +120,8 @@ def train(
             "try more candidates (sampler.k), a lower sampler.temperature, demonstrations or easier tasks"
         )
     seed = fold(run.config.seed, "train", iteration)
-    run.base.forget()
+    for policy in (run.base, start):
+        policy.forget()
     return_free_memory()  # of sampling: training needs the most
     with run.clock.measure(iteration, "train"):
         params = _train(run, trainer, iteration, start.params, examples.examples, seed, epochs)

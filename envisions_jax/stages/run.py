@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from envisions_jax import hosts
 from envisions_jax.budget import Budget, budget, default_slots
 from envisions_jax.clock import Clock
 from envisions_jax.config import Config
@@ -107,7 +108,8 @@ def reckon(run: Run) -> Budget:
     shots = run.shots(0)
     prompts = [run.prompts.explore(task, shots=shots) for task in run.train_tasks.known(0)]
     shape = policy.plan_stage(prompts, config.sampler.max_new_tokens, config.sampler.k)
-    slots = slots_for(config, policy, shape, config.sampler.k * min(len(prompts), config.sampler.shard_tasks))
+    own = hosts.part(range(min(len(prompts), config.sampler.shard_tasks)))  # tasks of this process
+    slots = slots_for(config, policy, shape, config.sampler.k * max(1, len(own)))
     train = config.train
     return budget(policy, shape, slots, train.rows, train.row_length, remat=train.remat)
 

@@ -99,6 +99,12 @@ class TrajectoryStore(Database):
                 (_SETTLED + key, canonical_json(value)),
             )
 
+    def serialized(self) -> bytes:
+        """The file's content, for a copy of the store as it is now."""
+        with self._guard:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return self._connection.serialize()
+
     # ---- Reading -------------------------------------------------------------------------------------------
 
     def is_done(self, iteration: int, stage: str) -> bool:

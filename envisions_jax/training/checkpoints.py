@@ -7,6 +7,7 @@ save that fails (disk full) raises `CheckpointError` and leaves what was there b
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import jax
 import orbax.checkpoint as ocp
 
 from envisions_jax import hosts
@@ -95,27 +97,47 @@ class Checkpoints:
             CheckpointError: the checkpoint is whole but holds other arrays than `like`, or the machine could
                 not read it (out of memory, of file handles, of permission).
         """
-        for step in reversed(self.steps()):
+        for step in reversed(hosts.gather(self.steps())[0]):
+            if not hosts.on_first(functools.partial(self._is_whole, step)):
+                self._manager.reload()
+                continue
             try:
-                stored_tree.require_whole(self.directory / str(step))
                 metadata, tree = self._read(step, like)
-            except stored_tree.OtherTreeError:
-                raise
+            except (stored_tree.OtherTreeError, jax.errors.JaxRuntimeError):
+                raise  # the latter says nothing of the checkpoint: no memory, or another process has ended
             except (MemoryError, OSError) as error:  # says nothing of the checkpoint: it may well be whole
                 raise CheckpointError(
                     f"could not read the checkpoint {self.directory / str(step)}: {first_line(error)}; "
                     "it is still there"
                 ) from error
             except Exception as error:  # Orbax and TensorStore raise many types, bare Exception among them
-                logger.warning(
-                    "damaged checkpoint removed: %s: %s", self.directory / str(step), first_line(error)
-                )
-                # By hand: the manager wants to read what it deletes.
-                shutil.rmtree(self.directory / str(step))
+                if hosts.count() > 1:  # which may not all have met it
+                    path = self.directory / str(step)
+                    raise CheckpointError(f"{path} is damaged: {first_line(error)}; remove it") from error
+                self._remove_damaged(step, error)
                 self._manager.reload()
                 continue
             return Restored(step, tree, metadata)
         return None
+
+    def _is_whole(self, step: int) -> bool:
+        """Are all files of a checkpoint there? If not, it is removed."""
+        try:
+            stored_tree.require_whole(self.directory / str(step))
+        except OSError as error:
+            path = self.directory / str(step)
+            raise CheckpointError(
+                f"could not read the checkpoint {path}: {first_line(error)}; it is still there"
+            ) from error
+        except Exception as error:  # a list that is no list, too
+            self._remove_damaged(step, error)
+            return False
+        return True
+
+    def _remove_damaged(self, step: int, error: Exception) -> None:
+        """By hand: the manager wants to read what it deletes."""
+        logger.warning("damaged checkpoint removed: %s: %s", self.directory / str(step), first_line(error))
+        shutil.rmtree(self.directory / str(step))
 
     def _read(self, step: int, like: Any) -> tuple[dict[str, Any], Any]:
         return stored_tree.read(lambda args: self._manager.restore(step, args=args), like)
@@ -129,6 +151,8 @@ class Checkpoints:
         try:
             action()
         except Exception as error:  # as above; every one of them means "not saved"
+            if hosts.is_of_another(error):
+                raise
             raise CheckpointError(
                 f"could not write a checkpoint to {self.directory}: {first_line(error)}; "
                 "earlier checkpoints are untouched"
@@ -155,6 +179,8 @@ def save_params(directory: str | Path, params: Any, metadata: Mapping[str, Any] 
             checkpointer.save(new, args=stored_tree.save_arguments(params, metadata or {}))
         hosts.on_first(lambda: stored_tree.list_files(new))
     except Exception as error:  # Orbax and TensorStore raise many types; every one of them means "not saved"
+        if hosts.is_of_another(error):
+            raise
         if hosts.is_first():
             _remove(new)
         raise CheckpointError(

@@ -149,8 +149,12 @@ class Trainer:
             state, accumulated = self._step.start(params0)
             history: list[StepStats] = []
             identity = self._identity(params0, kept, seed, epochs)
-            if checkpoints is not None:
-                state, history = _resume(checkpoints, state, identity)
+            _check_alike(identity)
+            if checkpoints is not None and checkpoints.steps():
+                like = jax.tree.map(_shape, state)
+                del state  # two of them may be more than there is memory for
+                restored = _resume(checkpoints, like, identity)
+                state, history = restored or (self._step.start(params0)[0], [])
             resumed_from = len(history)
             plan = self._plan(len(kept), seed, epochs)
             for step in range(resumed_from, len(plan)):
@@ -219,13 +223,28 @@ class Trainer:
         }
 
 
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _check_alike(identity: dict[str, Any]) -> None:
+    """Raise HostsError if the processes of a run are about to train on different things."""
+    everybody = hosts.gather(identity)
+    differing = [name for name in identity if any(own[name] != everybody[0][name] for own in everybody)]
+    if differing:
+        raise hosts.HostsError(
+            f"the processes of this run do not train on the same: different {', '.join(differing)}. Their "
+            "environments may have answered differently; start all of them again"
+        )
+
+
 def _resume(
-    checkpoints: Checkpoints, state: TrainState, identity: dict[str, Any]
-) -> tuple[TrainState, list[StepStats]]:
-    """State and history of the newest whole checkpoint, or `state` and none."""
-    restored = checkpoints.latest(state)
+    checkpoints: Checkpoints, like: TrainState, identity: dict[str, Any]
+) -> tuple[TrainState, list[StepStats]] | None:
+    """State and history of the newest whole checkpoint of a state like this one; None if there is none."""
+    restored = checkpoints.latest(like)
     if restored is None:
-        return state, []
+        return None
     found = restored.metadata["identity"]
     differing = [name for name, value in identity.items() if found.get(name) != value]
     if differing:

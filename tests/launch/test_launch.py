@@ -61,6 +61,7 @@ def test_one_node_runs_one_process_without_others(site: Path) -> None:
     assert called.split("\n")[:-1] == [
         "srun",
         "--kill-on-bad-exit=1",
+        "--cpus-per-task=1",
         f"{ROOT}/.venv/bin/python",
         "-m",
         "envisions_jax.main",
