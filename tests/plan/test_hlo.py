@@ -19,6 +19,7 @@ GPU = """HloModule jit_step
 
 ENTRY %main (a: f32[8,16]) -> f32[8,16] {
   %w = (s32[], f32[8,16]{1,0}) while(%t), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  %sent = (f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%y), source_target_pairs={{0,1},{1,0}}
   ROOT %sum = f32[2]{0} all-reduce(%x), replica_groups=[1,8]<=[8], to_apply=%add
 }
 """  # noqa: E501
@@ -58,6 +59,7 @@ def test_pairs_count_once_and_loops_as_often_as_they_go_round() -> None:
         Collective("all-gather", 3, 3 * 32 * 16 * 2),
         Collective("all-reduce", 1, 8),
         Collective("reduce-scatter", 3, 3 * 8 * (4 * 16 + 1) * 4),
+        Collective("collective-permute", 1, 8 * 4),
     ]
 
 

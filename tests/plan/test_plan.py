@@ -13,7 +13,7 @@ import pytest
 from envisions_jax.models.known import SHAPES
 from envisions_jax.plan.hlo import Collective
 from envisions_jax.plan.programs import Program
-from envisions_jax.plan.report import USABLE, Compiled, most_rows, most_slots, verdict
+from envisions_jax.plan.report import USABLE, Compiled, least_step, most_rows, most_slots, verdict
 from envisions_jax.plan.targets import GPUS
 from envisions_jax.plan.work import Least, Work, parameters
 from envisions_jax.testing import tiny_config
@@ -132,6 +132,14 @@ def test_it_fits_or_the_verdict_says_by_how_much_not() -> None:
     assert verdict([compiled(), compiled(temporaries=0)], MEMORY).startswith("it fits")
     told = verdict([compiled(temporaries=2 * 2**30)], MEMORY)
     assert told.startswith("it does NOT fit, by 2.0 GiB") and "sampling: decode" in told
+
+
+def test_a_step_is_as_many_of_the_first_microbatches_as_its_examples_fill_and_an_update() -> None:
+    """16 examples in two lanes of two rows: four microbatches of 7 s (their links), and one update of 2."""
+    first = compiled(program={"name": "microbatch of 2 x 256", "units": 2})
+    longer = compiled(program={"name": "microbatch of 1 x 512", "units": 1})
+    update = compiled(program={"name": "update by AdamW"}, collectives=[])
+    assert least_step([update, first, longer], 16, 2, GPUS["a100"], 8) == pytest.approx(4 * 7 + 2)
 
 
 def test_slots_grow_until_the_memory_is_full() -> None:
