@@ -147,7 +147,9 @@ def most_slots(compiled: Sequence[Compiled], memory: int) -> int | None:
         for one in compiled
         if one.program.per == "step" and one.program.units
     ]
-    return min(found) // 8 * 8 if found else None
+    if not found:
+        return None
+    return min(found) // 8 * 8 or min(found)
 
 
 def most_rows(once: Compiled, twice: Compiled, memory: int) -> int:
