@@ -8,13 +8,14 @@
 #
 # In the environment:
 #   ZONE      us-east5-a by default
-#   TYPE      v5p-16 by default
+#   TYPE      v5p-16 by default; as gcloud has it, so v5litepod-16 for a v5e-16
 #   RUNTIME   v2-alpha-tpuv5 by default; that of the type
 #   NFS       host:/share of a Filestore instance, mounted at /mnt/envisions on every host: WORKDIR must lie on a
 #             file system that all hosts share, so give one below that folder. Not needed for a slice of one host.
 #
-# `run` copies the repository as it is committed, installs it where it is not yet, and starts one process on each
-# host. It may be repeated at any time: the run goes on where it was.
+# `run` copies the repository as it is committed, installs it (with Python 3.11 from Ubuntu where there is an older
+# one), ends what an earlier call may have left, and starts one process on each host. It stays until they end, and
+# may be repeated at any time: the run goes on where it was.
 set -euo pipefail
 
 usage() {
@@ -63,9 +64,9 @@ run() {
   if [ -n "${NFS-}" ]; then
     on_all "mountpoint -q /mnt/envisions || { sudo apt-get install -y -qq nfs-common && sudo mkdir -p /mnt/envisions && sudo mount $(printf %q "$NFS") /mnt/envisions && sudo chmod 777 /mnt/envisions; }"
   fi
-  on_all "mkdir -p envisions && tar xzf envisions.tar.gz -C envisions && cd envisions && { [ -x .venv/bin/python ] || python3 -m venv .venv; } && .venv/bin/python -m pip install --quiet -e '.[tpu,data,logic]'"
+  on_all "command -v python3.11 > /dev/null || sudo apt-get install -y -qq python3.11 python3.11-venv; mkdir -p envisions && tar xzf envisions.tar.gz -C envisions && cd envisions && python3.11 -m venv .venv && .venv/bin/python -m pip install --quiet -e '.[tpu,data,logic]'"
   arguments=$(printf ' %q' --config="$config" --workdir="$workdir" --distributed "$@")
-  on_all "cd envisions && .venv/bin/python -m envisions_jax.main$arguments"
+  on_all "pkill -f 'm envisions_jax[.]main' ; cd envisions && .venv/bin/python -m envisions_jax.main$arguments"
 }
 
 case $action in
