@@ -66,7 +66,8 @@ run() {
   fi
   on_all "command -v python3.11 > /dev/null || sudo apt-get install -y -qq python3.11 python3.11-venv; mkdir -p envisions && tar xzf envisions.tar.gz -C envisions && cd envisions && python3.11 -m venv .venv && .venv/bin/python -m pip install --quiet -e '.[tpu,data,logic]'"
   arguments=$(printf ' %q' --config="$config" --workdir="$workdir" --distributed "$@")
-  on_all "pkill -f 'm envisions_jax[.]main' ; cd envisions && .venv/bin/python -m envisions_jax.main$arguments"
+  on_all "pkill -f 'm envisions_jax[.]main' || true"
+  on_all "cd envisions && .venv/bin/python -m envisions_jax.main$arguments"
 }
 
 case $action in

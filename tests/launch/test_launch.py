@@ -111,11 +111,12 @@ def test_all_hosts_of_a_slice_run_the_same_command(site: Path) -> None:
         NFS="10.0.0.2:/runs",
     )
     assert done.returncode == 0, done.stderr
-    copy, mount, install, run = called.split("gcloud\n")[1:]
+    copy, mount, install, stop, run = called.split("gcloud\n")[1:]
     assert "\nscp\n" in copy and "mine:envisions.tar.gz" in copy
     assert "mount 10.0.0.2:/runs /mnt/envisions" in mount
     assert "pip install" in install and "'.[tpu,data,logic]'" in install
-    assert all("--worker=all" in one for one in (copy, mount, install, run))
+    assert all("--worker=all" in one for one in (copy, mount, install, stop, run))
+    assert "envisions_jax.main" not in stop  # or it would end the shell that says so
     assert (
         "envisions_jax.main --config=configs/math.py --workdir=/mnt/envisions/a\\ run --distributed "
         "--config.seed=1"
