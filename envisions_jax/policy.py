@@ -27,7 +27,7 @@ from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.layout import Layout, platform_of
-from envisions_jax.parallel.mesh import LANES, lanes, own_mesh
+from envisions_jax.parallel.mesh import lanes, own_mesh
 from envisions_jax.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -180,9 +180,9 @@ class Policy:
     @functools.cached_property
     def rows(self) -> jax.sharding.Sharding:
         """Where rows of what is sampled are put: beside the weights, divided over the lanes."""
-        if self.sampling_mesh is None:
+        if self.layout is None:
             return jax.tree.leaves(self.params)[0].sharding
-        return jax.sharding.NamedSharding(self.sampling_mesh, jax.sharding.PartitionSpec(LANES))
+        return self.layout.rows(1)
 
     @functools.cached_property
     def eos_ids(self) -> tuple[int, ...]:

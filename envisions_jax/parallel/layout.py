@@ -99,6 +99,15 @@ class Layout:
         """The sharding of every parameter of a state, abstract or real."""
         return _by_path(state, self.sharding)
 
+    def rows(self, axes: int) -> NamedSharding:
+        """Of an array of so many axes, of which lanes divide the first; caches have four, heads second.
+
+        As JAX writes what it computed, without axes of one part: else programs are compiled once for each.
+        """
+        divided = tuple(axis for axis in LANES if self.mesh.shape[axis] > 1)
+        lanes = divided[0] if len(divided) == 1 else divided or None
+        return NamedSharding(self.mesh, _spec((lanes, self._divided_by("heads") if axes == 4 else None)))
+
     def of_this_process(self, state: nnx.State) -> nnx.State:
         """Weights of a larger mesh, each of whose devices has what it has here: the same arrays of the same
         devices, as those of this mesh.
@@ -200,7 +209,7 @@ def of_lanes(sharding: NamedSharding) -> PartitionSpec:
     return _spec(axis if axis in LANES else None for axis in sharding.spec)
 
 
-def _spec(axes: Iterable[str | None]) -> PartitionSpec:
+def _spec(axes: Iterable[str | tuple[str, ...] | None]) -> PartitionSpec:
     """Without undivided axes at its end, as JAX writes what it computed: else it is compiled for each."""
     kept = list(axes)
     while kept and kept[-1] is None:

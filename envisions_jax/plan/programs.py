@@ -72,7 +72,7 @@ class Programs:
         # Each host samples by itself, on its own devices.
         own = self.lanes_layout.mesh
         self.whole = NamedSharding(own, PartitionSpec())
-        self.rows = NamedSharding(own, PartitionSpec(LANES))
+        self.rows = self.lanes_layout.rows(2)
 
     # ---- Training ----------------------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class Programs:
 
     def _beside(self, part: Any) -> Any:
         shape = (self.policy.lanes * part.shape[0], *part.shape[1:])
-        return jax.ShapeDtypeStruct(shape, part.dtype, sharding=self.rows)
+        return jax.ShapeDtypeStruct(shape, part.dtype, sharding=self.lanes_layout.rows(len(shape)))
 
 
 def _placed(tree: Any, shardings: Any) -> Any:

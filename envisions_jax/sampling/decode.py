@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
+from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
@@ -122,7 +123,15 @@ def compiled_nobody(
     config: LlamaConfig, dtype: jnp.dtype, slots: int, shape: StageShape, layout: Layout | None
 ) -> tuple[Cache, Slots]:
     """`nobody` made on the device, in every lane of a layout."""
-    make = functools.partial(nobody, config, dtype, slots, shape, form=form_of(layout))
+
+    def make() -> tuple[Cache, Slots]:
+        made = nobody(config, dtype, slots, shape, form=form_of(layout))
+        if not shares_layers(layout):
+            return made
+        # Heads where decoding leaves them: it would be compiled once more for caches that lie otherwise.
+        heads = PartitionSpec(None, "tensor")
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, heads) if x.ndim == 4 else x, made)
+
     return in_lanes(layout, make, shared=0)()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from envisions_jax import Policy
 from envisions_jax.parallel import MeshConfig, make_mesh
+from envisions_jax.sampling import decode
 from envisions_jax.testing import tiny_policy
 
 MESHES = [MeshConfig(), MeshConfig(data=2), MeshConfig(data=2, tensor=2)]
@@ -72,3 +73,11 @@ def test_weights_are_in_parts_and_sampled_with_whole(together: Policy) -> None:
         assert leaf.addressable_shards[0].data.size <= leaf.size / sizes["fsdp"]
     for leaf in jax.tree.leaves(together.sampled_with):
         assert leaf.addressable_shards[0].data.size >= leaf.size / sizes["tensor"]
+
+
+def test_decoding_is_compiled_once(together: Policy) -> None:
+    """Empty caches lie as full ones do. Slots of its own, so that the program is new."""
+    before = decode.decode._cache_size()
+    for seed in range(2):
+        together.generate(PROMPTS, k=2, max_new_tokens=9, slots=72, seed=seed)
+    assert decode.decode._cache_size() == before + 1
