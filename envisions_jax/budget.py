@@ -17,6 +17,7 @@ import jax
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.flash import kernel_for
 from envisions_jax.models.weights import flat
+from envisions_jax.parallel.layout import device_bytes
 from envisions_jax.sampling.shapes import StageShape, moved_slots
 from envs.memory import memory_mib
 
@@ -75,7 +76,7 @@ def budget(
 ) -> Budget:
     """Of a run that samples stages of `shape` and trains on microbatches of `rows` rows in each lane."""
     return Budget(
-        weights=_bytes(policy),
+        weights=device_bytes(policy.params),
         sampled=_sampled_bytes(policy),
         caches=_caches(policy, shape, -(-slots // policy.lanes)),
         training=4 * _count(policy) * FLOAT32,
@@ -93,9 +94,8 @@ def default_slots(policy: Policy, shape: StageShape, memory: int | None = None) 
 
     It depends on the machine, not on what is free at the moment: a run that goes on samples as before.
     """
-    room = (
-        SHARE * (device_memory() if memory is None else memory) - 2 * _bytes(policy) - _sampled_bytes(policy)
-    )
+    whole = device_memory() if memory is None else memory
+    room = SHARE * whole - 2 * device_bytes(policy.params) - _sampled_bytes(policy)
     most = SLOTS.get(policy.platform, SLOTS_OF_ACCELERATORS)
     some = (*range(most, 8, -8), 8, 4)
     return policy.lanes * next((slots for slots in some if _caches(policy, shape, slots) <= room), 2)
@@ -149,11 +149,6 @@ def _count(policy: Policy) -> int:
     """Parameters on each device."""
     leaves = jax.tree.leaves(policy.params)
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
-
-
-def _bytes(policy: Policy) -> int:
-    leaves = jax.tree.leaves(policy.params)
-    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _sampled_bytes(policy: Policy) -> int:

@@ -170,19 +170,9 @@ class Policy:
         """Parts of this process's devices that sample by themselves."""
         return lanes(self.sampling_mesh)
 
-    @functools.cached_property
-    def beside(self) -> jax.sharding.Sharding:
-        """Where what goes with the weights is put: whole on every device that has a part of them."""
-        if self.sampling_mesh is None:
-            return jax.tree.leaves(self.params)[0].sharding
-        return jax.sharding.NamedSharding(self.sampling_mesh, jax.sharding.PartitionSpec())
-
-    @functools.cached_property
-    def rows(self) -> jax.sharding.Sharding:
-        """Where rows of what is sampled are put: beside the weights, divided over the lanes."""
-        if self.layout is None:
-            return jax.tree.leaves(self.params)[0].sharding
-        return self.layout.rows(1)
+    def rows(self, axes: int) -> jax.sharding.Sharding:
+        """Where arrays of what is sampled are put: beside the weights, divided over the lanes (`Layout.rows`)."""
+        return jax.tree.leaves(self.params)[0].sharding if self.layout is None else self.layout.rows(axes)
 
     @functools.cached_property
     def eos_ids(self) -> tuple[int, ...]:

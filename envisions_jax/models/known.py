@@ -5,6 +5,8 @@ The weights need not be at hand there.
 
 from __future__ import annotations
 
+import dataclasses
+
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.gguf import GGUFModel
 from envisions_jax.models.loading import read_config
@@ -21,16 +23,8 @@ _7B = LlamaConfig(
     bos_token_id=1,
     eos_token_ids=(2,),
 )
-_13B = LlamaConfig(
-    vocab_size=32_000,
-    hidden_size=5120,
-    intermediate_size=13_824,
-    num_layers=40,
-    num_heads=40,
-    num_kv_heads=40,
-    head_dim=128,
-    bos_token_id=1,
-    eos_token_ids=(2,),
+_13B = dataclasses.replace(
+    _7B, hidden_size=5120, intermediate_size=13_824, num_layers=40, num_heads=40, num_kv_heads=40
 )
 SHAPES = {
     "meta-llama/Llama-2-7b-hf": _7B,

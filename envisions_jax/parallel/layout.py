@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -202,6 +203,14 @@ def in_step(layout: Layout | None, rounds: Array) -> Array:
     across all lanes at once, so that all go round as often as any.
     """
     return jax.lax.pmax(rounds, LANES) if shares_layers(layout) else rounds
+
+
+def device_bytes(tree: Any) -> int:
+    """What each device holds of a tree of arrays, or of their shapes with shardings."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
 
 
 def of_lanes(sharding: NamedSharding) -> PartitionSpec:

@@ -30,7 +30,7 @@ def compile_one(program: Program) -> Compiled:
     seconds = time.perf_counter() - begin
     memory, text = executable.memory_analysis(), executable.as_text()
     called = set(_TARGETS.findall(text))
-    kernels = {name for begin, name in _ATTENTION.items() if any(one.startswith(begin) for one in called)}
+    kernels = {name for prefix, name in _ATTENTION.items() if any(one.startswith(prefix) for one in called)}
     return Compiled(
         program=program,
         seconds=seconds,

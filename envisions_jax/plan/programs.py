@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from envisions_jax.budget import default_slots
 from envisions_jax.config import Config
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import abstract
 from envisions_jax.parallel import Layout
+from envisions_jax.parallel.layout import device_bytes
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.plan.work import Least, Work
 from envisions_jax.policy import Policy, whole_in_lanes
@@ -68,7 +68,7 @@ class Programs:
         self.sampled = _placed(sampled, self.lanes_layout.shardings(sampled))
         self.memory = memory
         self.least = Least(model, dtype.itemsize, mesh.shape["tensor"], self.layout.lanes)
-        self.weights = _bytes(self.policy.params)  # of one set, in parts
+        self.weights = device_bytes(self.policy.params)  # of one set, in parts
         # Each host samples by itself, on its own devices.
         own = self.lanes_layout.mesh
         self.whole = NamedSharding(own, PartitionSpec())
@@ -80,7 +80,9 @@ class Programs:
         """Of steps whose microbatches have `factor` times the rows."""
         settings, step = self.config.train, self._train_step
         state, sums = self._train_state
-        kept = self.weights + _bytes(state.optimizer)  # theta_0; moments are no arguments of a microbatch
+        kept = self.weights + device_bytes(
+            state.optimizer
+        )  # theta_0; moments are no arguments of a microbatch
         if factor == 1:
             everywhere = NamedSharding(self.mesh, PartitionSpec())
             rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
@@ -88,7 +90,7 @@ class Programs:
                 name="begin: weights, gradients and moments",
                 stage="training",
                 lower=lambda: step.start.lower(self.policy.params),
-                work=Work(bytes=self.weights + _bytes((state, sums))),
+                work=Work(bytes=self.weights + device_bytes((state, sums))),
                 per="run",
                 beside=0,
             )
@@ -96,7 +98,7 @@ class Programs:
                 name="update by AdamW",
                 stage="training",
                 lower=lambda: step.update.lower(state, sums, rate),
-                work=Work(bytes=2 * _bytes((state, sums))),
+                work=Work(bytes=2 * device_bytes((state, sums))),
                 per="run",
                 beside=self.weights,
             )
@@ -137,7 +139,7 @@ class Programs:
             lower=lambda: whole_in_lanes.lower(
                 Layout(policy.config, self.mesh, divided=False), policy.dtype, policy.params
             ),
-            work=Work(bytes=self.weights + _bytes(self.sampled)),
+            work=Work(bytes=self.weights + device_bytes(self.sampled)),
             per="run",
             beside=self.weights,
         )
@@ -165,9 +167,10 @@ class Programs:
             yield from self._beam_search(name, shape, slots, beams, prefix, prefix_length, kept)
             return
         lane = Lane(shape, slots)
-        lay = functools.partial(self._of_lanes, jax.eval_shape)
         form = form_of(self.lanes_layout)
-        roots, empty = lay(lambda: decode.nobody(policy.config, policy.dtype, slots, shape, form=form))
+        roots, empty = self._on_lanes(
+            jax.eval_shape(lambda: decode.nobody(policy.config, policy.dtype, slots, shape, form=form))
+        )
         rows = self._on_lanes([np.zeros((shape.prefill_rows, shape.row_length), np.int32)] * 3)
         given = (self.sampled, prefix, prefix_length)
         prefilled = jax.tree.map(
@@ -183,7 +186,7 @@ class Programs:
             lower=lambda: prefill.prefill_trees.lower(graphdef, self.lanes_layout, *given, *rows),
             work=self.least.of_forward(shape.prefill_rows, shape.row_length, logits=0),
             per="run",
-            beside=kept + _bytes((roots, empty)),
+            beside=kept + device_bytes((roots, empty)),
         )
         yield Program(
             name=f"{name}: decode in {slots} slots",
@@ -200,11 +203,11 @@ class Programs:
                 decode.Seating(*self._on_lanes(lane.seating())),
                 self._on_lanes([np.zeros(1, np.int32)])[0],
             ),
-            work=self.least.of_step(slots, shape, _bytes((prefix, roots, empty.cache))),
+            work=self.least.of_step(slots, shape, device_bytes((prefix, roots, empty.cache))),
             per="step",
             beside=kept,
             units=slots,
-            fixed=_bytes(given),
+            fixed=device_bytes(given),
         )
 
     def _beam_search(
@@ -212,9 +215,8 @@ class Programs:
     ) -> Iterator[Program]:
         policy = self.policy
         rows = max(1, slots // beams)
-        cache = self._of_lanes(
-            jax.eval_shape,
-            lambda: decode.empty_cache(policy.config, rows, shape.prompt_length, policy.dtype),
+        cache = self._on_lanes(
+            jax.eval_shape(lambda: decode.empty_cache(policy.config, rows, shape.prompt_length, policy.dtype))
         )
         logits = self._beside(jax.ShapeDtypeStruct((rows, policy.config.vocab_size), jnp.float32))
         lengths = self._beside(jax.ShapeDtypeStruct((rows,), jnp.int32))
@@ -236,11 +238,11 @@ class Programs:
                 beams,
                 max(1, len(policy.eos_ids)),
             ),
-            work=self.least.of_step(rows * beams, shape, _bytes((prefix, cache))),
+            work=self.least.of_step(rows * beams, shape, device_bytes((prefix, cache))),
             per="step",
             beside=kept,
             units=rows * beams,
-            fixed=_bytes((self.sampled, prefix)),
+            fixed=device_bytes((self.sampled, prefix)),
         )
 
     def _scoring(self) -> Program:
@@ -316,9 +318,6 @@ class Programs:
 
         return jax.tree.map(beside, parts)
 
-    def _of_lanes(self, evaluate: Callable[..., Any], make: Callable[[], Any]) -> Any:
-        return self._on_lanes(evaluate(make))
-
     def _beside(self, part: Any) -> Any:
         shape = (self.policy.lanes * part.shape[0], *part.shape[1:])
         return jax.ShapeDtypeStruct(shape, part.dtype, sharding=self.lanes_layout.rows(len(shape)))
@@ -330,16 +329,6 @@ def _placed(tree: Any, shardings: Any) -> Any:
         tree,
         shardings,
     )
-
-
-def _bytes(tree: Any) -> int:
-    """On each device."""
-    leaves: Sequence[Any] = jax.tree.leaves(tree)
-    return sum(math.prod(_part(leaf.sharding, leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
-
-
-def _part(sharding: Sharding, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return sharding.shard_shape(shape)
 
 
 def _compute_dtype(config: Config, layout: Layout) -> str:

@@ -134,10 +134,12 @@ def least_step(compiled: Sequence[Compiled], batch_size: int, lanes: int, chip: 
     def first(name: str) -> Compiled:
         return next(one for one in compiled if one.program.name.startswith(name))
 
-    microbatch, update = first("microbatch"), first("update")
+    def seconds(one: Compiled) -> float:
+        return max(one.floors(chip, devices).values())
+
+    microbatch = first("microbatch")
     microbatches = math.ceil(batch_size / (lanes * microbatch.program.units))
-    seconds = (max(one.floors(chip, devices).values()) for one in (microbatch, update))
-    return microbatches * next(seconds) + next(seconds)
+    return microbatches * seconds(microbatch) + seconds(first("update"))
 
 
 def most_slots(compiled: Sequence[Compiled], memory: int) -> int | None:

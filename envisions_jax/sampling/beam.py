@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx, struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from envisions_jax.models.attention import Seen, attend
@@ -108,7 +109,10 @@ def _search(
     limits[len(own) :] = 1  # rows without a prompt end at once
     given = (policy.graphdef, policy.layout, policy.sampled_with)
     prefix, prefix_length = sampler.prefix_cache(shape.prefix), jax.device_put(np.int32(len(shape.prefix)))
-    zeros = functools.partial(host_zeros, sharding=policy.rows)
+
+    def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        return host_zeros(shape, dtype, policy.rows(len(shape)))
+
     prompt_cache = empty_cache(policy.config, lanes * rows, shape.prompt_length, policy.dtype, zeros)
     logits = zeros((lanes * rows, policy.config.vocab_size), jnp.float32)
     of_lanes = [own[start : start + rows] for start in range(0, lanes * rows, rows)]

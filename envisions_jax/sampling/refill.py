@@ -71,9 +71,7 @@ class Refill:
         """
 
         def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-            layout = self.policy.layout
-            sharding = self.policy.rows if layout is None else layout.rows(len(shape))
-            return host_zeros((len(self.lanes) * shape[0], *shape[1:]), dtype, sharding)
+            return host_zeros((len(self.lanes) * shape[0], *shape[1:]), dtype, self.policy.rows(len(shape)))
 
         config, dtype, shape = self.policy.config, self.policy.dtype, self.shape
         if self.policy.platform == "cpu":
