@@ -171,7 +171,7 @@ class Policy:
         return lanes(self.sampling_mesh)
 
     def rows(self, axes: int) -> jax.sharding.Sharding:
-        """Where arrays of what is sampled are put: beside the weights, divided over the lanes (`Layout.rows`)."""
+        """Where arrays of what is sampled are put: with the weights, divided over lanes (`Layout.rows`)."""
         return jax.tree.leaves(self.params)[0].sharding if self.layout is None else self.layout.rows(axes)
 
     @functools.cached_property
