@@ -115,7 +115,7 @@ def _ours(workload: Workload, losses: dict[str, float]) -> Side:
         batch = workload.batches[turn % len(workload.batches)]
         microbatches = pack(batch, shapes)
         for microbatch in microbatches:
-            accumulated = step.accumulate(accumulated, state.params, microbatch)
+            accumulated = step.accumulate(accumulated, state.params, (), microbatch)
         state, accumulated, norm, kinds = step.update(state, accumulated, jnp.float32(RATE))
         float(norm)  # waits for the step, as the trainer does to check it
         losses.setdefault("ours", float(kinds.sum()))

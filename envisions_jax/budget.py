@@ -1,8 +1,9 @@
 """What a run will take of the device's memory, reckoned before anything of it is taken; slots chosen from it.
 
-Sampling holds theta_0, the policy, and the keys and values of what is being decoded; on a mesh, where those
-weights lie in parts, also whole ones to sample with. Training holds theta_0, the weights it changes, their
-gradients and two moments, and the activations of one microbatch. Checked in the tests against XLA's own
+Sampling holds theta_0, the policy, and the keys and values of what is being decoded; where those weights lie
+in parts on a mesh, or are of another type than is computed in, also a copy to sample with. Training holds
+theta_0, the weights it changes (or LoRA's adapters), their gradients and two moments, and the activations of
+one microbatch. Checked in the tests against XLA's own
 account of the compiled programs; `envisions_jax.plan` has that account for accelerators.
 """
 
@@ -13,11 +14,14 @@ import math
 from typing import TYPE_CHECKING
 
 import jax
+from flax import nnx
 
+from envisions_jax.config import TrainConfig
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.flash import kernel_for
+from envisions_jax.models.lora import new_adapters
 from envisions_jax.models.weights import flat
-from envisions_jax.parallel.layout import device_bytes
+from envisions_jax.parallel.layout import Layout, device_bytes
 from envisions_jax.sampling.shapes import StageShape, moved_slots
 from envs.memory import memory_mib
 
@@ -39,12 +43,13 @@ class Budget:
     """Bytes on each device, at most."""
 
     weights: int  # one set, or its part
-    sampled: int  # what is sampled with besides; 0 where the weights are whole
+    sampled: int  # the copy that is sampled with, if one is made
     caches: int  # keys and values while sampling
     training: int  # weights that change, gradients and moments
     activations: int  # of a microbatch
     slots: int  # of all lanes together
     memory: int  # of the device
+    is_divided: bool  # over several devices
 
     @property
     def peak(self) -> int:
@@ -59,7 +64,7 @@ class Budget:
         sizes = (self.weights, self.sampled, self.caches, self.training, self.activations, self.peak)
         weights, sampled, caches, training, activations, peak = (f"{size / GIB:.1f}" for size in sizes)
         whole = f" + {sampled}" if self.sampled else ""
-        where = " of each device" if self.sampled else ""
+        where = " of each device" if self.is_divided else ""
         told = (
             f"memory{where}: about {peak} of {self.memory / GIB:.1f} GiB. "
             f"Sampling: {weights} + {weights}{whole} of weights, {caches} of "
@@ -67,22 +72,25 @@ class Budget:
             f"gradients and moments, {activations} of activations"
         )
         if self.peak > self.memory:
-            told += ". That is more than there is: lower sampler.slots, train.rows or train.row_length"
+            told += (
+                ". That is more than there is: lower sampler.slots, train.rows or train.row_length, or set"
+            )
+            told += " train.lora_rank"
         return told
 
 
-def budget(
-    policy: Policy, shape: StageShape, slots: int, rows: int, row_length: int, *, remat: bool = False
-) -> Budget:
-    """Of a run that samples stages of `shape` and trains on microbatches of `rows` rows in each lane."""
+def budget(policy: Policy, shape: StageShape, slots: int, train: TrainConfig) -> Budget:
+    """Of a run that samples stages of `shape`, and trains so in each lane."""
+    trained = _trained(policy, train.lora_rank)
     return Budget(
         weights=device_bytes(policy.params),
         sampled=_sampled_bytes(policy),
         caches=_caches(policy, shape, -(-slots // policy.lanes)),
-        training=4 * _count(policy) * FLOAT32,
-        activations=activation_bytes(policy, rows, row_length, remat=remat),
+        training=4 * trained * FLOAT32,
+        activations=activation_bytes(policy, train.rows, train.row_length, trained, remat=train.remat),
         slots=slots,
         memory=device_memory(),
+        is_divided=policy.mesh is not None,
     )
 
 
@@ -101,9 +109,10 @@ def default_slots(policy: Policy, shape: StageShape, memory: int | None = None) 
     return policy.lanes * next((slots for slots in some if _caches(policy, shape, slots) <= room), 2)
 
 
-def activation_bytes(policy: Policy, rows: int, row_length: int, *, remat: bool = False) -> int:
+def activation_bytes(policy: Policy, rows: int, row_length: int, trained: int, *, remat: bool = False) -> int:
     """Of a microbatch, and of its gradients on their way to those of the step.
 
+    trained: parameters on each device that have gradients.
     remat: layers are recomputed, and only what goes into each is kept. XLA:CPU does not: it joins what was
       to be computed twice.
 
@@ -119,7 +128,7 @@ def activation_bytes(policy: Policy, rows: int, row_length: int, *, remat: bool 
     a_token = config.num_layers * a_layer
     if remat and policy.platform != "cpu":
         a_token = config.num_layers * config.hidden_size * policy.dtype.itemsize + a_layer
-    return rows * row_length * a_token + _count(policy) * FLOAT32 // 2
+    return rows * row_length * a_token + trained * FLOAT32 // 2
 
 
 def cache_bytes(
@@ -145,17 +154,24 @@ def _caches(policy: Policy, shape: StageShape, slots: int) -> int:
     return cache_bytes(policy.config, shape, slots, policy.dtype.itemsize, policy.platform) // tensor
 
 
-def _count(policy: Policy) -> int:
-    """Parameters on each device."""
-    leaves = jax.tree.leaves(policy.params)
-    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
+def _trained(policy: Policy, lora_rank: int) -> int:
+    """Parameters on each device that training changes."""
+    layout = None if policy.mesh is None else Layout(policy.config, policy.mesh)
+    if not lora_rank:
+        return _count(policy.params, layout)
+    return _count(jax.eval_shape(lambda: new_adapters(policy.params, lora_rank, jax.random.key(0))), layout)
 
 
 def _sampled_bytes(policy: Policy) -> int:
-    """What is sampled with on a mesh: whole in every lane, in the type that it computes in."""
-    if policy.layout is None:
+    """The copy that is sampled with: whole in every lane, in the type that it computes in."""
+    if policy.samples_as_it_is:
         return 0
-    shapes = (
-        policy.layout.sharding(path).shard_shape(variable.shape) for path, variable in flat(policy.params)
-    )
-    return sum(map(math.prod, shapes)) * policy.dtype.itemsize
+    return _count(policy.params, policy.layout) * policy.dtype.itemsize
+
+
+def _count(params: nnx.State, layout: Layout | None) -> int:
+    """Parameters on each device that has its part of them."""
+    if layout is None:
+        return sum(math.prod(variable.shape) for _, variable in flat(params))
+    shapes = (layout.sharding(path).shard_shape(variable.shape) for path, variable in flat(params))
+    return sum(map(math.prod, shapes))

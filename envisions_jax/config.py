@@ -30,6 +30,8 @@ class ModelConfig:
 
     path: str = "smollm2-135m"  # alias, Hugging Face folder or id, GGUF file
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # float32 on CPU, bfloat16 compute elsewhere
+    # What weights are kept in. "bfloat16" halves theta_0 and the policy; what training changes is float32.
+    param_dtype: Literal["float32", "bfloat16"] = "float32"
     context: int = 2048  # longest prompt + completion in tokens, at most what the model was made for
 
 
@@ -126,6 +128,8 @@ class TrainConfig:
     row_length: int = 256  # tokens of a packed row; a shape, no result depends on it beyond rounding
     rows: int = 4  # packed rows a microbatch
     remat: bool = False  # recompute activations in the backward pass: slower, far less memory
+    lora_rank: int = 0  # 0 trains all weights; else LoRA adapters of this rank in all layers, merged after it
+    lora_alpha: float = 32.0  # adapters are multiplied by lora_alpha / lora_rank
     continual: bool = False  # True: from theta_i instead of theta_0
 
 

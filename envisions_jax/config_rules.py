@@ -30,7 +30,7 @@ _AT_LEAST_ONE = (
 )
 _NOT_NEGATIVE = (
     *("seed", "tasks.train_size", "tasks.test_size", "tasks.seed", "prompt.shots"),
-    *("sampler.slots", "train.weight_decay", "checkpoint.every_steps"),
+    *("sampler.slots", "train.weight_decay", "train.lora_rank", "checkpoint.every_steps"),
 )
 _STYLES = {"web": ("web",), "logic": ("logic", "logic_short"), "python": ("expression", "function", "pal")}
 _DOMAINS = {"python": "math", "logic": "logic"}  # of the data sets that an environment can judge
@@ -42,7 +42,7 @@ _READ_BY = {
     **dict.fromkeys(("env.sandbox", "env.memory_limit_mb", "tasks.fresh"), ("python", "logic")),
 }
 _MOST_TURNS = 20  # of an episode, which is played from its beginning for each look
-_POSITIVE = ("sampler.temperature", "train.learning_rate", "train.clip_norm")
+_POSITIVE = ("sampler.temperature", "train.learning_rate", "train.clip_norm", "train.lora_alpha")
 
 
 def validate(flat: Mapping[str, Any]) -> None:
@@ -78,8 +78,10 @@ def validate(flat: Mapping[str, Any]) -> None:
 
 
 def refuse_unused(flat: Mapping[str, Any], default: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` for a setting of another domain, which would change nothing."""
-    name = flat["env.name"]
+    """Raise `ConfigError` for a setting that would change nothing: of another domain, of LoRA without it."""
+    name, alpha = flat["env.name"], "train.lora_alpha"
+    has_lora = flat["train.lora_rank"] != 0
+    _require(has_lora or flat[alpha] == default[alpha], flat, alpha, "has no effect without train.lora_rank")
     for key, value in flat.items():
         readers = _READ_BY.get(key) or _READ_BY.get(key.partition(".")[0], (name,))
         why = f"has no effect with env.name={name!r}; leave it out"

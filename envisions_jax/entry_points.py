@@ -31,7 +31,7 @@ def speaking_errors() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" in told:
             raise RunError(
                 f"a device has no memory left ({told}); lower sampler.slots, train.rows or train.row_length, "
-                "or set train.remat=True: --dry_run tells what a run takes"
+                "or set train.remat=True or train.lora_rank: --dry_run tells what a run takes"
             ) from error
         if not hosts.is_of_another(error):
             raise
@@ -61,7 +61,10 @@ def open_policy(config: Config) -> Policy:
     try:
         mesh = make_mesh(config.mesh)
         return Policy.from_pretrained(
-            config.model.path, dtype=config.model.dtype, mesh=mesh if mesh.size > 1 else None
+            config.model.path,
+            dtype=config.model.dtype,
+            param_dtype=config.model.param_dtype,
+            mesh=mesh if mesh.size > 1 else None,
         )
     except MeshError as error:
         raise ConfigError(str(error)) from error

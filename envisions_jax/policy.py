@@ -149,11 +149,21 @@ class Policy:
 
         All processes of a run have to ask for them together.
         """
-        if self.mesh is None or self.layout is None:
+        if self.samples_as_it_is:
             return self.params
+        if self.mesh is None or self.layout is None:
+            return whole_in_lanes(None, self.dtype, self.params)
         everywhere = Layout(self.config, self.mesh, divided=False)
         whole = whole_in_lanes(everywhere, self.dtype, self.params)
         return whole if self.mesh == self.sampling_mesh else self.layout.of_this_process(whole)
+
+    @property
+    def samples_as_it_is(self) -> bool:
+        """Are the weights that it has those that it samples with? Else that takes a copy."""
+        is_one = self.mesh is None or self.mesh.size == 1
+        return is_one and all(
+            leaf.dtype == self.dtype for leaf in jax.tree.leaves(self.params) if leaf.ndim > 1
+        )
 
     @property
     def platform(self) -> str:
@@ -484,9 +494,11 @@ class Policy:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def whole_in_lanes(layout: Layout, dtype: jnp.dtype, params: nnx.State) -> nnx.State:
+def whole_in_lanes(layout: Layout | None, dtype: jnp.dtype, params: nnx.State) -> nnx.State:
     """Matrices in `dtype`, the rest as it is, whole in every lane."""
     converted = jax.tree.map(lambda x: x if x.ndim == 1 else x.astype(dtype), params)
+    if layout is None:
+        return converted
     return jax.lax.with_sharding_constraint(converted, layout.shardings(params))
 
 

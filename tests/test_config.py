@@ -223,6 +223,14 @@ def test_on_the_web_and_in_logic_too(domain: dict[str, object], key: str, value:
     assert str(caught.value).startswith(f"{key}=") and why in str(caught.value)
 
 
+def test_lora_is_settled_only_where_it_is_used() -> None:
+    config = with_values(Config(), LOGIC | {"train.lora_alpha": 8.0})
+    with pytest.raises(ConfigError, match=r"train.lora_alpha=8.0: has no effect without train.lora_rank"):
+        from_config_dict(dataclasses.asdict(config))
+    used = with_values(config, {"train.lora_rank": 4})
+    assert from_config_dict(dataclasses.asdict(used)) == used
+
+
 def test_theories_are_settled_only_where_there_are_any() -> None:
     real = {"tasks.train": ("proofwriter:train[:9]",), "tasks.test": ("ruletaker",), "theories.depths": (1,)}
     config = with_values(Config(), LOGIC | real)

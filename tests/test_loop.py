@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.main import execute
 from envisions_jax.metrics import read_metrics, without_time
+from envisions_jax.models.weights import flat
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
@@ -344,6 +346,15 @@ def test_without_refinement_there_is_none_and_old_policies_go(experiment: Path, 
         assert not [t for t in opened.trajectories() if t.stage == "refine"]
         assert {e.kind for e in opened.selected(ITERATIONS - 1)} == {"L1"}
     assert [path.name for path in (workdir.root / "checkpoints").iterdir()] == [f"policy-{ITERATIONS - 1}"]
+
+
+def test_with_lora_and_half_the_memory_for_weights(experiment: Path, base: Policy, tmp_path: Path) -> None:
+    settings = {"model__param_dtype": "bfloat16", "train__lora_rank": 4, "train__learning_rate": 1e-2}
+    workdir = run(make_config(experiment, loop__iterations=1, eval__base=False, **settings), tmp_path / "run")
+    before = dict(flat(base.params))
+    for path, variable in flat(Policy.from_pretrained(workdir.final).params):
+        rounded = before[path][...].astype(jnp.bfloat16).astype(jnp.float32)
+        assert bool(jnp.array_equal(variable[...], rounded)) == (path[-1] != "kernel"), path
 
 
 def test_nothing_solved_is_told(experiment: Path, tmp_path: Path) -> None:

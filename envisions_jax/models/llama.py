@@ -48,12 +48,16 @@ class Linear(nnx.Module):
         shape = (size_in, size_out)
         self.kernel = nnx.Param(INIT_STDDEV * jax.random.normal(rngs.params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros(size_out, param_dtype)) if bias else None
+        self.adapter: Callable[[Array], Array] | None = None  # while it is trained so (`models.lora`)
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
         # As a plain matrix: with [b, t, i] XLA:CPU copies a transpose for each weight gradient, and a
         # backward pass takes 1.3 times as long (measured).
-        y = x.reshape(-1, x.shape[-1]) @ self.kernel[...].astype(self.dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        y = rows @ self.kernel[...].astype(self.dtype)
+        if self.adapter is not None:
+            y = y + self.adapter(rows)
         y = y.reshape(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 

@@ -40,7 +40,7 @@ LOGICAL_AXES = {
     "feed_forward_norm": ("model",),
     "final_norm": ("model",),
 }
-MESH_AXES = {"model": "fsdp", "vocabulary": "tensor", "heads": "tensor", "inner": "tensor"}
+MESH_AXES = {"model": "fsdp", "vocabulary": "tensor", "heads": "tensor", "inner": "tensor", "rank": None}
 
 
 def logical_axes(path: Path) -> tuple[str, ...]:
@@ -48,9 +48,14 @@ def logical_axes(path: Path) -> tuple[str, ...]:
 
     >>> logical_axes(("layers", 3, "feed_forward", "down", "kernel"))
     ('inner', 'model')
+    >>> logical_axes(("layers", 3, "feed_forward", "down", "adapter", "a"))
+    ('inner', 'rank')
     """
     if path[-1] in ("embedding", "output_embedding"):
         return LOGICAL_AXES[str(path[-1])]
+    if path[-2] == "adapter":
+        size_in, size_out = LOGICAL_AXES[str(path[-3])]
+        return (size_in, "rank") if path[-1] == "a" else ("rank", size_out)
     axes = LOGICAL_AXES[str(path[-2])]
     return axes[-1:] if path[-1] == "bias" else axes
 
@@ -88,6 +93,8 @@ class Layout:
 
     def _divided_by(self, logical_axis: str) -> str | None:
         axis = MESH_AXES[logical_axis]
+        if axis is None:
+            return None
         parts = self.mesh.shape[axis]
         if logical_axis == "vocabulary" and self.config.vocab_size % parts:
             return None  # odd sizes are common, and whole it does no harm

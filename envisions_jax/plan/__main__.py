@@ -149,7 +149,7 @@ def _tell_fsdp(programs: Programs, compiled: Sequence[Compiled], reporter: Repor
     once = next(one for one in compiled if one.program.name.startswith("microbatch"))
     devices = programs.mesh.shape["fsdp"]
     sent = sum(one.sent(devices) for one in once.collectives)
-    least = programs.least.of_fsdp * (devices - 1) / devices
+    least = programs.least.of_fsdp(lora=programs.config.train.lora_rank > 0) * (devices - 1) / devices
     if not least or programs.mesh.shape["tensor"] > 1:  # where activations are exchanged too
         return {"sent": sent, "least": 0.0}
     reporter.line(

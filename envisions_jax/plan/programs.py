@@ -58,7 +58,7 @@ class Programs:
         self.config, self.mesh = config, mesh
         self.layout = Layout(model, mesh)
         dtype = jnp.dtype(_compute_dtype(config, self.layout))
-        graphdef, shapes = abstract(model, dtype=dtype)
+        graphdef, shapes = abstract(model, dtype=dtype, param_dtype=jnp.dtype(config.model.param_dtype))
         self.policy = Policy(model, graphdef, _placed(shapes, self.layout.shardings(shapes)), None, mesh)
         assert self.policy.layout is not None  # there is a mesh
         self.lanes_layout = self.policy.layout
@@ -69,6 +69,8 @@ class Programs:
         self.memory = memory
         self.least = Least(model, dtype.itemsize, mesh.shape["tensor"], self.layout.lanes)
         self.weights = device_bytes(self.policy.params)  # of one set, in parts
+        # While sampling: theta_0, and the policy that a copy is made of.
+        self.kept = self.weights if self.policy.samples_as_it_is else 2 * self.weights
         # Each host samples by itself, on its own devices.
         own = self.lanes_layout.mesh
         self.whole = NamedSharding(own, PartitionSpec())
@@ -80,16 +82,17 @@ class Programs:
         """Of steps whose microbatches have `factor` times the rows."""
         settings, step = self.config.train, self._train_step
         state, sums = self._train_state
-        kept = self.weights + device_bytes(
-            state.optimizer
-        )  # theta_0; moments are no arguments of a microbatch
+        frozen = step.frozen(self.policy.params)
+        # Moments are no arguments of a microbatch, nor is theta_0 where all weights are trained.
+        kept = device_bytes(state.optimizer) + (0 if settings.lora_rank else self.weights)
         if factor == 1:
             everywhere = NamedSharding(self.mesh, PartitionSpec())
             rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
+            seed = jax.ShapeDtypeStruct((), jnp.uint32, sharding=everywhere)
             yield Program(
                 name="begin: weights, gradients and moments",
                 stage="training",
-                lower=lambda: step.start.lower(self.policy.params),
+                lower=lambda: step.start.lower(self.policy.params, seed),
                 work=Work(bytes=self.weights + device_bytes((state, sums))),
                 per="run",
                 beside=0,
@@ -107,8 +110,13 @@ class Programs:
             yield Program(
                 name=f"microbatch of {shape.rows} x {shape.row_length}",
                 stage="training",
-                lower=functools.partial(step.accumulate.lower, sums, state.params, microbatch),
-                work=self.least.of_microbatch(shape, remat=settings.remat, parts=self.weights),
+                lower=functools.partial(step.accumulate.lower, sums, state.params, frozen, microbatch),
+                work=self.least.of_microbatch(
+                    shape,
+                    remat=settings.remat,
+                    trained=device_bytes(state.params),
+                    lora=settings.lora_rank > 0,
+                ),
                 per="run",
                 beside=kept,
                 units=shape.rows,
@@ -133,16 +141,17 @@ class Programs:
     def sampling(self) -> Iterator[Program]:
         """Exploring, refining, scoring and evaluating."""
         config, policy = self.config, self.policy
-        yield Program(
-            name="weights to sample with",
-            stage="sampling",
-            lower=lambda: whole_in_lanes.lower(
-                Layout(policy.config, self.mesh, divided=False), policy.dtype, policy.params
-            ),
-            work=Work(bytes=self.weights + device_bytes(self.sampled)),
-            per="run",
-            beside=self.weights,
-        )
+        if not policy.samples_as_it_is:
+            yield Program(
+                name="weights to sample with",
+                stage="sampling",
+                lower=lambda: whole_in_lanes.lower(
+                    Layout(policy.config, self.mesh, divided=False), policy.dtype, policy.params
+                ),
+                work=Work(bytes=self.weights + device_bytes(self.sampled)),
+                per="run",
+                beside=self.weights,
+            )
         stages = [("explore", self._shape(config.sampler.max_new_tokens, config.sampler.k), 0)]
         if config.loop.refine:
             stages.append(("refine", self._shape(config.sampler.max_new_tokens, 1), 0))
@@ -162,9 +171,8 @@ class Programs:
         policy, graphdef = self.policy, self.policy.graphdef
         prefix_length = self._scalar(jnp.int32)
         prefix = self._prefix(shape)
-        kept = 2 * self.weights  # theta_0 and the policy
         if beams:
-            yield from self._beam_search(name, shape, slots, beams, prefix, prefix_length, kept)
+            yield from self._beam_search(name, shape, slots, beams, prefix, prefix_length)
             return
         lane = Lane(shape, slots)
         form = form_of(self.lanes_layout)
@@ -186,7 +194,7 @@ class Programs:
             lower=lambda: prefill.prefill_trees.lower(graphdef, self.lanes_layout, *given, *rows),
             work=self.least.of_forward(shape.prefill_rows, shape.row_length, logits=0),
             per="run",
-            beside=kept + device_bytes((roots, empty)),
+            beside=self.kept + device_bytes((roots, empty)),
         )
         yield Program(
             name=f"{name}: decode in {slots} slots",
@@ -205,13 +213,13 @@ class Programs:
             ),
             work=self.least.of_step(slots, shape, device_bytes((prefix, roots, empty.cache))),
             per="step",
-            beside=kept,
+            beside=self.kept,
             units=slots,
             fixed=device_bytes(given),
         )
 
     def _beam_search(
-        self, name: str, shape: StageShape, slots: int, beams: int, prefix: Cache, length: Any, kept: int
+        self, name: str, shape: StageShape, slots: int, beams: int, prefix: Cache, length: Any
     ) -> Iterator[Program]:
         policy = self.policy
         rows = max(1, slots // beams)
@@ -240,7 +248,7 @@ class Programs:
             ),
             work=self.least.of_step(rows * beams, shape, device_bytes((prefix, cache))),
             per="step",
-            beside=kept,
+            beside=self.kept,
             units=rows * beams,
             fixed=device_bytes((self.sampled, prefix)),
         )
@@ -270,7 +278,7 @@ class Programs:
             ),
             work=self.least.of_forward(rows, length, logits=rows * length),
             per="run",
-            beside=2 * self.weights,
+            beside=self.kept,
         )
 
     # ---- Shapes ------------------------------------------------------------------------------------

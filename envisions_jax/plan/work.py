@@ -33,17 +33,19 @@ class Least:
     tensor: int  # devices that share the inside of layers
     lanes: int
 
-    def of_microbatch(self, shape: RowShape, *, remat: bool, parts: int) -> Work:
+    def of_microbatch(self, shape: RowShape, *, remat: bool, trained: int, lora: bool = False) -> Work:
         """Forward, backward (twice that), and forward again where layers are recomputed; logits not again.
 
-        parts: bytes of one set of weights on each device.
+        trained: bytes on each device of what is trained.
+        lora: weights have no gradients, so that backward is as much as forward; adapters are left out.
         """
         one = self.of_forward(shape.rows, shape.row_length, logits=0)
-        logits = 3 * 2 * self._head * shape.rows * shape.row_length / self.tensor
-        passes = 4 if remat else 3
+        passes = 2 if lora else 3
+        logits = passes * 2 * self._head * shape.rows * shape.row_length / self.tensor
+        passes += remat
         return Work(
             flops=passes * one.flops + logits,
-            bytes=passes * one.bytes + 3 * parts,  # sums are read and written, weights are read
+            bytes=passes * one.bytes + 3 * trained,  # sums are read and written, what is trained is read
             tokens=one.tokens,
         )
 
@@ -64,13 +66,13 @@ class Least:
             tokens=slots * self.lanes,
         )
 
-    @property
-    def of_fsdp(self) -> int:
+    def of_fsdp(self, *, lora: bool = False) -> int:
         """Bytes that FSDP has to send for a microbatch: all weights thrice, in the type they compute in.
 
-        They are gathered forward and backward, and their gradients are scattered.
+        They are gathered forward and backward, and their gradients are scattered. With LoRA they have none;
+        what adapters send is left out.
         """
-        return 3 * parameters(self.config) * self.itemsize
+        return (2 if lora else 3) * parameters(self.config) * self.itemsize
 
     def _attended(self, places: float) -> float:
         """FLOPs of one token's attention to so many places, in all layers."""

@@ -190,6 +190,8 @@ def train_config(config: Config) -> TrainConfig:
         rows=train.rows,
         max_length=train.max_length,
         remat=train.remat,
+        lora_rank=train.lora_rank,
+        lora_alpha=train.lora_alpha,
         checkpoint_every_steps=checkpoint.every_steps,
         keep=checkpoint.keep,
     )

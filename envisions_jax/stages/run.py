@@ -110,8 +110,7 @@ def reckon(run: Run) -> Budget:
     shape = policy.plan_stage(prompts, config.sampler.max_new_tokens, config.sampler.k)
     own = hosts.part(range(min(len(prompts), config.sampler.shard_tasks)))  # tasks of this process
     slots = slots_for(config, policy, shape, config.sampler.k * max(1, len(own)))
-    train = config.train
-    return budget(policy, shape, slots, train.rows, train.row_length, remat=train.remat)
+    return budget(policy, shape, slots, config.train)
 
 
 def fold(seed: int, *names: object) -> int:

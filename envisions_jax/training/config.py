@@ -20,6 +20,8 @@ class TrainConfig:
         max_length: longer examples are cut on the right.
         remat: recompute each layer's activations in the backward pass: about a third more work, far less
             memory.
+        lora_rank: 0 trains all weights; else LoRA adapters of this rank, in all linear maps of the layers.
+        lora_alpha: adapters are multiplied by `lora_alpha / lora_rank`.
         checkpoint_every_steps: optimiser steps between mid-training checkpoints; 0 writes none.
         keep: how many of them are kept.
     """
@@ -34,19 +36,26 @@ class TrainConfig:
     rows: int = 4
     max_length: int = 2048
     remat: bool = False
+    lora_rank: int = 0
+    lora_alpha: float = 32.0
     checkpoint_every_steps: int = 50
     keep: int = 2
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "row_length", "rows", "keep"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "clip_norm", "lora_alpha"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        for name in ("weight_decay", "checkpoint_every_steps"):
+        for name in ("weight_decay", "checkpoint_every_steps", "lora_rank"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(0 <= self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "between 0 and 1")
         # A target and something to predict it from.
         _require(self.max_length >= 2, "max_length", self.max_length, "at least 2")
+
+    @property
+    def lora_scale(self) -> float:
+        """What adapters are multiplied by. Only with LoRA."""
+        return self.lora_alpha / self.lora_rank
 
 
 def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:

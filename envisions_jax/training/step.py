@@ -2,8 +2,8 @@
 
 Three programs are compiled: `start` runs once a training, `accumulate` once a microbatch, `update` once a
 step; and `accumulate` once more for each further shape of a microbatch, of which `packing` makes few.
-Weights, gradients and moments are float32 whatever the compute type; buffers are donated, so that they
-exist once.
+What is trained, gradients and moments are float32 whatever the compute type; buffers are donated, so that
+they exist once. With LoRA adapters are trained, the weights are read only, and a fourth program merges both.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
+from envisions_jax.models import lora
 from envisions_jax.models.attention import CausalAttention, branch_mask
 from envisions_jax.models.llama import abstract
 from envisions_jax.parallel.kernels import attention_kernel
@@ -34,7 +35,7 @@ FOR_TPUS = {"xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter": T
 
 
 class TrainState(NamedTuple):
-    """What training changes, and a checkpoint holds: f32 weights and AdamW's moments."""
+    """What training changes, and a checkpoint holds: f32 weights, or adapters, and AdamW's moments."""
 
     params: Any
     optimizer: Any
@@ -48,17 +49,28 @@ class Accumulated(NamedTuple):
 
 
 def microbatch_loss(
-    graphdef: Any, params: Any, microbatch: Microbatch, *, remat: bool = False, layout: Layout | None = None
+    graphdef: Any,
+    params: Any,
+    microbatch: Microbatch,
+    *,
+    adapters: nnx.State | None = None,
+    scale: float = 1.0,
+    remat: bool = False,
+    layout: Layout | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, " kinds"]]:
     """(Σ weights · -log π(target), the same sum for each of KINDS); logits exist at target positions only.
 
     With a `layout` it is that of one lane, within `jax.shard_map`.
+
+    adapters: beside the weights, times `scale` (`models.lora`).
     """
     model = nnx.merge(graphdef, params)
     gather, visited = None, in_step(layout, jnp.asarray(microbatch.num_targets).reshape(()))
     if layout is not None:
         gather = functools.partial(layout.gather, dtype=model.dtype)
         model = nnx.merge(graphdef, layout.gather_ends(params, model.dtype))
+    if adapters is not None:
+        lora.attach(model, adapters, scale)
     microbatch = Microbatch(*(jnp.asarray(array) for array in microbatch))
     mask = branch_mask(microbatch.ends)
     kernel = attention_kernel(layout, model.dtype, mask.shape[-1], model.config.head_dim)
@@ -78,28 +90,34 @@ class TrainStep:
 
     def __init__(self, graphdef: Any, config: TrainConfig, layout: Layout | None = None) -> None:
         self._graphdef = graphdef
-        self._remat = config.remat
+        self._config = config
         self._layout = layout
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(config.clip_norm),
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
             optax.add_decayed_weights(config.weight_decay),
         )
-        accumulate, state, accumulated, whole = self._accumulate, None, None, None
+        accumulate, state, accumulated, whole, weights = self._accumulate, None, None, None, None
         if layout is not None:
             whole = NamedSharding(layout.mesh, PartitionSpec())
             state, accumulated = self.shardings(layout)
-            sums, params = (jax.tree.map(of_lanes, tree) for tree in (accumulated, state.params))
+            weights = layout.shardings(abstract(layout.config)[1])
+            sums, params, frozen = (
+                jax.tree.map(of_lanes, tree) for tree in (accumulated, state.params, self.frozen(weights))
+            )
+            rows = Microbatch(*(PartitionSpec(LANES) for _ in Microbatch._fields))
             accumulate = jax.shard_map(
                 accumulate,
                 mesh=layout.mesh,
-                in_specs=(sums, params, Microbatch(*(PartitionSpec(LANES) for _ in Microbatch._fields))),
+                in_specs=(sums, params, frozen, rows),
                 out_specs=sums,
                 axis_names=set(LANES),
                 check_vma=False,
             )
         # Any: the number of compiled variants is not part of jit's declared type.
-        self.start: Any = jax.jit(self._start, out_shardings=(state, accumulated))
+        # Unused or not: what it makes is then where the weights are, as what `update` makes.
+        self.start: Any = jax.jit(self._start, keep_unused=True, out_shardings=(state, accumulated))
+        self._merge: Any = jax.jit(self._merged, out_shardings=weights)
         self.accumulate: Any = jax.jit(
             accumulate,
             donate_argnums=0,
@@ -112,12 +130,23 @@ class TrainStep:
     @property
     def compiled(self) -> int:
         """Programs compiled so far."""
-        return sum(program._cache_size() for program in (self.start, self.accumulate, self.update))
+        programs = (self.start, self.accumulate, self.update, self._merge)
+        return sum(program._cache_size() for program in programs)
+
+    def frozen(self, params0: Any) -> Any:
+        """What `accumulate` reads beside what is trained: all weights with LoRA, else nothing."""
+        return params0 if self._config.lora_rank else ()
+
+    def finish(self, state: TrainState, params0: Any) -> Any:
+        """What has become of `params0`, in its types."""
+        if self._config.lora_rank:
+            return self._merge(params0, state.params)
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), state.params, params0)
 
     def shardings(self, layout: Layout) -> tuple[Any, Any]:
         """Of the state and of the sums: moments and gradients lie as the weights they are of."""
         whole = NamedSharding(layout.mesh, PartitionSpec())
-        _, shapes = abstract(layout.config)
+        shapes = jax.eval_shape(self._trained, abstract(layout.config)[1], 0)
         params = layout.shardings(shapes)
         moments = optax.tree_utils.tree_map_params(
             self._optimizer,
@@ -128,20 +157,36 @@ class TrainStep:
         )
         return TrainState(params, moments), Accumulated._make((params, whole))
 
-    def _start(self, params0: Any) -> tuple[TrainState, Accumulated]:
-        """State before the first step. Copies `params0`: the state is donated later, `params0` never."""
-        params = jax.tree.map(lambda p: jnp.array(p, jnp.float32, copy=True), params0)
+    def _trained(self, params0: Any, seed: Integer[Array, ""] | int) -> Any:
+        """A copy of `params0`, since the state is donated later and `params0` never; or new adapters."""
+        if self._config.lora_rank:
+            return lora.new_adapters(params0, self._config.lora_rank, jax.random.key(seed))
+        return jax.tree.map(lambda p: jnp.array(p, jnp.float32, copy=True), params0)
+
+    def _start(self, params0: Any, seed: Integer[Array, ""] | int = 0) -> tuple[TrainState, Accumulated]:
+        """State before the first step."""
+        params = self._trained(params0, seed)
         zeros = Accumulated(jax.tree.map(jnp.zeros_like, params), jnp.zeros(len(KINDS), jnp.float32))
         return TrainState(params, self._optimizer.init(params)), zeros
 
-    def _accumulate(self, so_far: Accumulated, params: Any, microbatch: Microbatch) -> Accumulated:
+    def _accumulate(
+        self, so_far: Accumulated, params: Any, frozen: Any, microbatch: Microbatch
+    ) -> Accumulated:
+        config = self._config
+
         def loss(params: Any) -> tuple[Array, Array]:
-            return microbatch_loss(self._graphdef, params, microbatch, remat=self._remat, layout=self._layout)
+            of = functools.partial(microbatch_loss, self._graphdef, remat=config.remat, layout=self._layout)
+            if config.lora_rank:
+                return of(frozen, microbatch, adapters=params, scale=config.lora_scale)
+            return of(params, microbatch)
 
         grads, kinds = jax.grad(loss, has_aux=True)(params)
         if self._layout is not None:
             kinds = jax.lax.psum(kinds, LANES)
         return Accumulated(jax.tree.map(jnp.add, so_far.grads, grads), so_far.kinds + kinds)
+
+    def _merged(self, params0: Any, adapters: Any) -> Any:
+        return lora.merge(params0, adapters, self._config.lora_scale)
 
     def _update(
         self, state: TrainState, accumulated: Accumulated, rate: Float[Array, ""]

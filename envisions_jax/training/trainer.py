@@ -105,7 +105,7 @@ class Trainer:
 
     @property
     def compiled(self) -> int:
-        """Programs compiled so far: three, and one more for each other shape of rows that was needed."""
+        """Programs compiled so far: three, or four with LoRA, and one more for each other shape of rows."""
         return self._step.compiled
 
     def train(
@@ -127,7 +127,7 @@ class Trainer:
         Args:
             params0: weights to start from; not changed.
             examples: in any order; the order of training follows from `seed` and the epoch.
-            seed: of the data order.
+            seed: of the data order, and of LoRA's adapters.
             checkpoint_dir: where to keep mid-training checkpoints; none are written without it.
             on_step: called after each step of this call (not for steps done before a resume).
 
@@ -146,7 +146,8 @@ class Trainer:
                 f"no examples to train on: {len(examples)} given, {dropped} of them without a target"
             )
         with self._checkpoints(checkpoint_dir) as checkpoints:
-            state, accumulated = self._step.start(params0)
+            first = self._everywhere(seed % 2**32, np.uint32)
+            state, accumulated = self._step.start(params0, first)
             history: list[StepStats] = []
             identity = self._identity(params0, kept, seed, epochs)
             _check_alike(identity)
@@ -154,14 +155,17 @@ class Trainer:
                 like = jax.tree.map(_shape, state)
                 del state  # two of them may be more than there is memory for
                 restored = _resume(checkpoints, like, identity)
-                state, history = restored or (self._step.start(params0)[0], [])
+                state, history = restored or (self._step.start(params0, first)[0], [])
             resumed_from = len(history)
             plan = self._plan(len(kept), seed, epochs)
+            frozen = self._step.frozen(params0)
             for step in range(resumed_from, len(plan)):
                 batch = [kept[i] for i in plan[step]]
                 microbatches = side_by_side(pack(batch, self._shapes), self._lanes)
                 for microbatch in microbatches:
-                    accumulated = self._step.accumulate(accumulated, state.params, self._placed(microbatch))
+                    accumulated = self._step.accumulate(
+                        accumulated, state.params, frozen, self._placed(microbatch)
+                    )
                 rate = learning_rate(self.config, step, len(plan))
                 state, accumulated, norm, kinds = self._step.update(
                     state, accumulated, self._everywhere(rate)
@@ -174,7 +178,7 @@ class Trainer:
                     on_step(stats)
                 if checkpoints is not None and self._is_time_to_save(step + 1, len(plan)):
                     checkpoints.save(step + 1, state, {"identity": identity, "history": _to_json(history)})
-        params = jax.tree.map(lambda new, old: new.astype(old.dtype), state.params, params0)
+        params = self._step.finish(state, params0)
         seconds = time.perf_counter() - begin
         return params, TrainStats(
             tuple(history), len(kept), shortened, dropped, self.compiled, resumed_from, seconds
@@ -187,11 +191,11 @@ class Trainer:
         sharding = NamedSharding(self._layout.mesh, PartitionSpec(LANES))
         return Microbatch(*(hosts.placed(array, sharding) for array in rows))
 
-    def _everywhere(self, number: float) -> Any:
+    def _everywhere(self, number: float, dtype: type[np.generic] = np.float32) -> Any:
         """A number that every device has."""
         if self._layout is None:
-            return jax.device_put(np.float32(number))
-        return hosts.placed(np.float32(number), NamedSharding(self._layout.mesh, PartitionSpec()))
+            return jax.device_put(dtype(number))
+        return hosts.placed(dtype(number), NamedSharding(self._layout.mesh, PartitionSpec()))
 
     def _plan(self, num_examples: int, seed: int, epochs: int) -> list[np.ndarray]:
         """The examples' indices for every step of every epoch."""

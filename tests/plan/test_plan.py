@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.known import SHAPES
 from envisions_jax.plan.hlo import Collective
 from envisions_jax.plan.programs import Program
@@ -23,9 +24,8 @@ LAYERS = 3
 SETTINGS = {"train.row_length": 256, "train.max_length": 256, "train.remat": True, "sampler.slots": 32}
 
 
-def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What the command says of the tiny mathematics on a tiny model."""
-    config = tiny_config(
+def tiny_model() -> LlamaConfig:
+    return tiny_config(
         hidden_size=256,
         intermediate_size=512,
         num_layers=LAYERS,
@@ -34,7 +34,11 @@ def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         vocab_size=512,
         max_position_embeddings=1024,
     )
-    (folder / "config.json").write_text(json.dumps(config.to_hf()))
+
+
+def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What the command says of the tiny mathematics on a tiny model."""
+    (folder / "config.json").write_text(json.dumps(tiny_model().to_hf()))
     settings = SETTINGS | {"model.path": str(folder)}
     command = [sys.executable, "-m", "envisions_jax.plan", "--config=configs/math.py:tiny", *arguments]
     command += [f"--config.{key}={value}" for key, value in settings.items()]
@@ -65,6 +69,22 @@ def test_every_program_of_a_run_is_compiled(target: str, devices: int, kernel: s
     assert [name.partition(":")[0] for name in programs if "decode" in name] == ["explore", "refine"]
     # 3. The attention of prompts is the kernel's too.
     assert [one["kernels"] for name, one in programs.items() if "prefill" in name] == [[kernel], [kernel]]
+
+
+@pytest.mark.plan
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_one_gpu_trains_adapters_and_samples_with_the_weights_it_has(tmp_path: Path) -> None:
+    adapters = ["--config.train.lora_rank=4", "--config.model.param_dtype=bfloat16"]
+    done = plan(tmp_path, "--target=a100x1", f"--output={tmp_path / 'plan.json'}", *adapters)
+    assert done.returncode == 0, done.stdout + done.stderr
+    programs = {one["program"]: one for one in json.loads((tmp_path / "plan.json").read_text())["programs"]}
+    assert "weights to sample with" not in programs
+    assert all(one["collectives"] == [] for one in programs.values())
+    weights = 2 * parameters(tiny_model())
+    assert weights < programs["microbatch of 1 x 256"]["arguments"] < 1.2 * weights
+    decoding = next(one for name, one in programs.items() if "decode" in name)
+    assert weights <= decoding["beside"] < 1.1 * weights
 
 
 def test_a_plan_for_the_devices_that_are_here(tmp_path: Path) -> None:
@@ -165,10 +185,10 @@ def test_the_least_work_is_six_operations_for_each_weight_and_token_and_two_more
     model = SHAPES["meta-llama/Llama-2-7b-hf"]
     least, shape = Least(model, 2, 1, 8), RowShape(1, 16)
     weights = parameters(model) - model.vocab_size * model.hidden_size  # tokens are looked up
-    plain = least.of_microbatch(shape, remat=False, parts=0)
+    plain = least.of_microbatch(shape, remat=False, trained=0)
     assert plain.flops == pytest.approx(6 * weights * 16, rel=2e-3)
     assert plain.tokens == 8 * 16
-    again = least.of_microbatch(shape, remat=True, parts=0)
+    again = least.of_microbatch(shape, remat=True, trained=0)
     layers = weights - model.vocab_size * model.hidden_size
     assert again.flops - plain.flops == pytest.approx(2 * layers * 16, rel=2e-3)
-    assert least.of_fsdp == 3 * 2 * parameters(model)
+    assert least.of_fsdp() == 3 * 2 * parameters(model)

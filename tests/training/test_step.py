@@ -57,7 +57,7 @@ def in_our_layout(model: Any, folder: Path) -> Any:
 def accumulated(step: TrainStep, params: Any) -> Any:
     state, sums = step.start(params)
     for microbatch in pack(EXAMPLES, SHAPES):
-        sums = step.accumulate(sums, state.params, microbatch)
+        sums = step.accumulate(sums, state.params, (), microbatch)
     return sums
 
 
@@ -157,7 +157,7 @@ def test_packed_together_equals_one_by_one(tiny_policy: Policy) -> None:
     for example in EXAMPLES:
         (batch,) = pack([example], SHAPES)
         share = (batch.target_weights / len(EXAMPLES)).astype(np.float32)
-        alone = step.accumulate(alone, state.params, batch._replace(target_weights=share))
+        alone = step.accumulate(alone, state.params, (), batch._replace(target_weights=share))
     assert largest_difference(together, alone) <= 1e-6
 
 
@@ -193,7 +193,9 @@ def test_a_mesh_that_computes_in_bfloat16_learns_what_float32_does(tied: bool) -
         step = TrainStep(graphdef, TrainConfig(rows=1, row_length=32), layout)
         state, sums = step.start(policy.params)
         [microbatch] = pack([Example([1, 2, 3], [4, 5], "L1")], row_shapes(1, 32, 32))
-        sums = step.accumulate(sums, state.params, microbatch._replace(num_targets=np.array([2], np.int32)))
+        sums = step.accumulate(
+            sums, state.params, (), microbatch._replace(num_targets=np.array([2], np.int32))
+        )
         state, _, norm, kinds = step.update(state, sums, np.float32(1e-3))
         losses[dtype] = float(np.asarray(kinds).sum()), float(norm)
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))

@@ -1,5 +1,6 @@
 """Training on a mesh of eight devices beside training on one."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -32,13 +33,21 @@ def trained(policy: Policy, layout: Layout | None, config: TrainConfig = CONFIG)
     if layout is not None:
         params = jax.device_put(params, layout.shardings(params))
     state, sums = step.start(params)
+    if config.lora_rank:  # a B that is not zero, so that A has a gradient
+        adapters = jax.tree.map(lambda x: np.full(x.shape, 0.01, x.dtype) + x, state.params)
+        state = state._replace(params=jax.device_put(adapters, jax.tree.map(_sharding, state.params)))
+    frozen = step.frozen(params)
     microbatches = side_by_side(pack(EXAMPLES, SHAPES), 1 if layout is None else layout.lanes)
     for _ in range(3):
         for microbatch in microbatches:
-            sums = step.accumulate(sums, state.params, microbatch)
+            sums = step.accumulate(sums, state.params, frozen, microbatch)
         state, sums, norm, kinds = step.update(state, sums, np.float32(1e-3))
     assert step.compiled == 3 + (len({microbatch.tokens.shape for microbatch in microbatches}) - 1)
     return state, sums, norm, kinds
+
+
+def _sharding(leaf: jax.Array) -> Any:
+    return leaf.sharding
 
 
 def largest_difference(a: Any, b: Any) -> float:
@@ -53,6 +62,23 @@ def test_steps_equal_those_of_one_device(mesh: MeshConfig, remat: bool) -> None:
     config = TrainConfig(rows=1, row_length=32, max_length=64, batch_size=23, remat=remat)
     alone, together = trained(policy, None), trained(policy, layout_of(policy, mesh), config)
     assert largest_difference(alone, together) <= 1e-5
+
+
+@pytest.mark.parametrize("mesh", MESHES, ids=str)
+def test_lora_equals_that_of_one_device(mesh: MeshConfig) -> None:
+    policy = tiny_policy(**SETTINGS)
+    layout = layout_of(policy, mesh)
+    config = dataclasses.replace(CONFIG, lora_rank=4)
+    alone, together = trained(policy, None, config), trained(policy, layout, config)
+    assert largest_difference(alone, together) <= 1e-5
+    step = TrainStep(policy.graphdef, config, layout)
+    params = jax.device_put(policy.params, layout.shardings(policy.params))
+    merged = step.finish(together[0], params)
+    whole = TrainStep(policy.graphdef, config).finish(alone[0], policy.params)
+    assert largest_difference(whole, merged) <= 1e-5
+    assert largest_difference(whole, policy.params) > 1e-4
+    for leaf, before in zip(jax.tree.leaves(merged), jax.tree.leaves(params), strict=True):
+        assert leaf.sharding.is_equivalent_to(before.sharding, leaf.ndim)
 
 
 @pytest.mark.parametrize("mesh", MESHES, ids=str)
@@ -78,7 +104,7 @@ def test_weights_are_gathered_one_by_one_and_gradients_scattered(remat: bool) ->
     step = TrainStep(policy.graphdef, TrainConfig(rows=1, row_length=32, remat=remat), layout)
     state, sums = jax.eval_shape(step.start, jax.device_put(policy.params, layout.shardings(policy.params)))
     [microbatch] = side_by_side(pack([Example([1, 2], [3])], SHAPES[:1]), layout.lanes)
-    program = step.accumulate.lower(sums, state.params, microbatch).compile().as_text()
+    program = step.accumulate.lower(sums, state.params, (), microbatch).compile().as_text()
     gathered = [
         [int(size) for size in shape.split(",")]
         for shape in re.findall(r"= f32\[([\d,]+)\]\S* all-gather\(", program)

@@ -1,0 +1,86 @@
+"""LoRA (arXiv 2106.09685): the linear maps of all layers, each with a product of two thin matrices beside it.
+
+    y = x W + (alpha / rank) (x A) B
+
+Only A [in, rank] and B [rank, out] are trained, in float32; W stays as it is. What was trained is merged,
+W + (alpha / rank) A B, and is then a policy like any other: nothing else knows of adapters.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from envisions_jax.models.config import ModelError
+from envisions_jax.models.llama import Llama
+from envisions_jax.models.weights import Path, flat
+
+
+class Adapter(nnx.Module):
+    """What a linear map gets added: ``scale * (x @ a) @ b``, computed in the type of x."""
+
+    def __init__(self, a: nnx.Variable, b: nnx.Variable, scale: float) -> None:
+        self.a = a
+        self.b = b
+        self.scale = scale
+
+    def __call__(self, x: Float[Array, "n i"]) -> Float[Array, "n o"]:
+        return self.scale * (x @ self.a[...].astype(x.dtype)) @ self.b[...].astype(x.dtype)
+
+
+def new_adapters(params: nnx.State, rank: int, key: jax.Array) -> nnx.State:
+    """Adapters of all kernels of `params`, which may be shapes: A uniform in +-1/sqrt(in), B zero, as PEFT's.
+
+    Raises ModelError: `rank` is more than the smallest side of a kernel.
+    """
+    kernels = [(path, variable[...].shape) for path, variable in flat(params) if path[-1] == "kernel"]
+    smallest = min(min(shape) for _, shape in kernels)
+    if not 1 <= rank <= smallest:
+        raise ModelError(f"LoRA of rank {rank}: this model's smallest linear map allows 1 to {smallest}")
+    adapters: Any = {}
+    for (path, (size_in, size_out)), own in zip(kernels, jax.random.split(key, len(kernels)), strict=True):
+        bound = 1 / math.sqrt(size_in)
+        a = jax.random.uniform(own, (size_in, rank), jnp.float32, -bound, bound)
+        adapters[_beside(path, "a")] = nnx.LoRAParam(a)
+        adapters[_beside(path, "b")] = nnx.LoRAParam(jnp.zeros((rank, size_out), jnp.float32))
+    return nnx.from_flat_state(adapters)
+
+
+def attach(model: Llama, adapters: nnx.State, scale: float) -> None:
+    """Have the linear maps of `model` add what their adapters give."""
+    own = dict(flat(adapters))
+    for path in [path for path in own if path[-1] == "a"]:
+        _, layer, part, name, *_ = path
+        linear = getattr(getattr(model.layers[int(layer)], str(part)), str(name))
+        kernel = (*path[:-2], "kernel")
+        a, b = (own[_beside(kernel, matrix)] for matrix in ("a", "b"))
+        linear.adapter = nnx.data(Adapter(a, b, scale))
+
+
+def merge(params: nnx.State, adapters: nnx.State, scale: float) -> nnx.State:
+    """Weights with their adapters added, summed up in float32, in the types of `params`."""
+    own = dict(flat(adapters))
+
+    def merged(path: Path, variable: nnx.Variable) -> nnx.Variable:
+        if path[-1] != "kernel":
+            return variable
+        a, b = (own[_beside(path, matrix)][...] for matrix in ("a", "b"))
+        whole = variable[...] + scale * jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+        return variable.replace(whole.astype(variable[...].dtype))
+
+    weights: Any = {path: merged(path, variable) for path, variable in flat(params)}
+    return nnx.from_flat_state(weights)
+
+
+def _beside(kernel: Path, matrix: str) -> Path:
+    """Where the adapter of the kernel at a path lies.
+
+    >>> _beside(("layers", 3, "attention", "query", "kernel"), "a")
+    ('layers', 3, 'attention', 'query', 'adapter', 'a')
+    """
+    return (*kernel[:-1], "adapter", matrix)
