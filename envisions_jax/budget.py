@@ -18,10 +18,10 @@ from flax import nnx
 
 from envisions_jax.config import TrainConfig
 from envisions_jax.models.config import LlamaConfig
-from envisions_jax.models.flash import kernel_for
 from envisions_jax.models.lora import new_adapters
 from envisions_jax.models.weights import flat
-from envisions_jax.parallel.layout import Layout, device_bytes
+from envisions_jax.parallel.kernels import kernel_on
+from envisions_jax.parallel.layout import Layout, device_bytes, device_of
 from envisions_jax.sampling.shapes import StageShape, moved_slots
 from envs.memory import memory_mib
 
@@ -81,13 +81,14 @@ class Budget:
 
 def budget(policy: Policy, shape: StageShape, slots: int, train: TrainConfig) -> Budget:
     """Of a run that samples stages of `shape`, and trains so in each lane."""
-    trained = _trained(policy, train.lora_rank)
     return Budget(
         weights=device_bytes(policy.params),
         sampled=_sampled_bytes(policy),
         caches=_caches(policy, shape, -(-slots // policy.lanes)),
-        training=4 * trained * FLOAT32,
-        activations=activation_bytes(policy, train.rows, train.row_length, trained, remat=train.remat),
+        training=4 * _trained(policy, train.lora_rank) * FLOAT32,
+        activations=activation_bytes(
+            policy, train.rows, train.row_length, lora_rank=train.lora_rank, remat=train.remat
+        ),
         slots=slots,
         memory=device_memory(),
         is_divided=policy.mesh is not None,
@@ -109,26 +110,53 @@ def default_slots(policy: Policy, shape: StageShape, memory: int | None = None) 
     return policy.lanes * next((slots for slots in some if _caches(policy, shape, slots) <= room), 2)
 
 
-def activation_bytes(policy: Policy, rows: int, row_length: int, trained: int, *, remat: bool = False) -> int:
-    """Of a microbatch, and of its gradients on their way to those of the step.
+def activation_bytes(
+    policy: Policy, rows: int, row_length: int, *, lora_rank: int = 0, remat: bool = False
+) -> int:
+    """Of a microbatch, and of its gradients on their way to those of the step; on a mesh, what is made whole.
 
-    trained: parameters on each device that have gradients.
     remat: layers are recomputed, and only what goes into each is kept. XLA:CPU does not: it joins what was
       to be computed twice.
 
     What is kept of a layer follows the program that XLA:CPU makes of SmolLM2's training step: within 10 % of
-    its 2.0 GiB for 4 x 256 tokens, 4.1 for 4 x 512 and 4.8 for 2 x 1,024.
+    its 2.0 GiB for 4 x 256 tokens, 4.1 for 4 x 512 and 4.8 for 2 x 1,024. On meshes, beside
+    docs/scaling.md: 3.1 GiB for the 2.4 of LLaMA-2-7B on 8 A100s, 12.5 for the 11.6 on 4 TPUs; of 13B 4.3 for
+    3.1, and 22.4 for 21.5.
     """
     config = policy.config
     wide = 8 * config.hidden_size + 6 * config.intermediate_size
     scores = config.num_heads * row_length * 5 // 8  # in four blocks of queries (`models.attention`)
-    if kernel_for(policy.platform, policy.dtype, row_length, config.head_dim) != "xla":
+    if kernel_on(device_of(policy.layout), policy.dtype, row_length, config.head_dim) != "xla":
         scores = config.num_heads  # their sums alone
     a_layer = wide * policy.dtype.itemsize + scores * FLOAT32
     a_token = config.num_layers * a_layer
     if remat and policy.platform != "cpu":
         a_token = config.num_layers * config.hidden_size * policy.dtype.itemsize + a_layer
-    return rows * row_length * a_token + trained * FLOAT32 // 2
+    if policy.mesh is None:
+        return rows * row_length * a_token + _trained(policy, lora_rank) * FLOAT32 // 2
+    return rows * row_length * a_token + _gathered_bytes(policy, has_gradients=not lora_rank)
+
+
+def _gathered_bytes(policy: Policy, *, has_gradients: bool) -> int:
+    """Embeddings and a layer made whole, and their gradients before they are scattered.
+
+    TPUs, whose program has one layer for all, also copy the parts of all: to go forward, backward, and as
+    gradients.
+    """
+    assert policy.mesh is not None
+    whole = Layout(policy.config, policy.mesh, divided=False)
+    sizes = {
+        path: math.prod(whole.sharding(path).shard_shape(leaf.shape)) for path, leaf in flat(policy.params)
+    }
+    ends = {path[0]: size for path, size in sizes.items() if path[0] != "layers"}
+    layer = sum(size for path, size in sizes.items() if path[:2] == ("layers", 0))
+    gathered = (1 + has_gradients) * (sum(ends.values()) + layer) * policy.dtype.itemsize
+    if has_gradients:  # summed up over the chunks of the loss
+        gathered += ends.get("output_embedding", ends["embedding"]) * FLOAT32
+    if policy.platform == "tpu":
+        copies = 1 + 2 * has_gradients
+        gathered += copies * _count(policy.params, Layout(policy.config, policy.mesh)) * policy.dtype.itemsize
+    return gathered
 
 
 def cache_bytes(

@@ -24,12 +24,12 @@ MOST_CHANNELS = 128  # of a head in cuDNN's kernel, before and on Hopper
 
 
 def kernel_for(platform: str, dtype: DTypeLike, length: int, channels: int) -> Kernel:
-    """What attends in rows of `length` tokens with heads of `channels`, on devices of this platform.
+    """What attends in rows of `length` tokens with heads of `channels`, on current devices of this platform.
 
     >>> kernel_for("gpu", "bfloat16", 2048, 128), kernel_for("gpu", "float32", 2048, 128)
     ('cudnn', 'xla')
     """
-    if platform in ("gpu", "cuda"):
+    if platform == "gpu":
         is_half = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
         serves = channels <= MOST_CHANNELS and not (channels % 8 or length % 2)
         return "cudnn" if is_half and serves else "xla"

@@ -38,7 +38,7 @@ def new_adapters(params: nnx.State, rank: int, key: jax.Array) -> nnx.State:
 
     Raises ModelError: `rank` is more than the smallest side of a kernel.
     """
-    kernels = [(path, variable[...].shape) for path, variable in flat(params) if path[-1] == "kernel"]
+    kernels = [(path, variable.shape) for path, variable in flat(params) if path[-1] == "kernel"]
     smallest = min(min(shape) for _, shape in kernels)
     if not 1 <= rank <= smallest:
         raise ModelError(f"LoRA of rank {rank}: this model's smallest linear map allows 1 to {smallest}")

@@ -193,9 +193,14 @@ def in_lanes(layout: Layout | None, function: Callable[..., Any], shared: int) -
     return divided
 
 
+def device_of(layout: Layout | None) -> jax.Device:
+    """One of those that it lies on, which are all alike."""
+    return jax.local_devices()[0] if layout is None else layout.mesh.devices.flat[0]
+
+
 def platform_of(layout: Layout | None) -> str:
     """Of the devices that it lies on: "cpu", "gpu" or "tpu"."""
-    return jax.default_backend() if layout is None else layout.mesh.devices.flat[0].platform
+    return device_of(layout).platform
 
 
 def shares_layers(layout: Layout | None) -> bool:

@@ -1,6 +1,7 @@
 """Accelerators' kernels for attention beside what XLA makes of it."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from envisions_jax.models.attention import branch_mask, causal_attention
 from envisions_jax.models.flash import flash_attention, kernel_for
+from envisions_jax.parallel.kernels import kernel_on
 from envisions_jax.sampling.prefill import PromptAttention
 
 ENDS = np.zeros((2, 256), np.int32)
@@ -60,7 +62,7 @@ def test_a_prefix_is_seen_by_all_rows() -> None:
     [
         ("cpu", jnp.float32, 2048, 128, "xla"),
         ("gpu", jnp.bfloat16, 2048, 128, "cudnn"),
-        ("cuda", jnp.bfloat16, 320, 64, "cudnn"),
+        ("gpu", jnp.bfloat16, 320, 64, "cudnn"),
         ("gpu", jnp.bfloat16, 2048, 256, "xla"),
         ("gpu", jnp.float32, 2048, 128, "xla"),
         ("tpu", jnp.bfloat16, 2048, 128, "splash"),
@@ -73,3 +75,12 @@ def test_a_kernel_is_taken_where_it_serves(
     platform: str, dtype: type, length: int, channels: int, kernel: str
 ) -> None:
     assert kernel_for(platform, dtype, length, channels) == kernel
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernel"),
+    [("8.0", "cudnn"), ("9.0", "cudnn"), ("10.0", "cudnn"), ("7.0", "xla"), ("gfx90a", "xla")],
+)
+def test_cudnn_serves_on_nvidias_gpus_from_ampere_on(capability: str, kernel: str) -> None:
+    device = SimpleNamespace(platform="gpu", compute_capability=capability)
+    assert kernel_on(device, jnp.bfloat16, 2048, 128) == kernel
