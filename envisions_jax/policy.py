@@ -10,7 +10,6 @@ The loop uses nothing else of the model. A policy is immutable: training makes a
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,13 +20,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from envisions_jax.arguments import check, check_count, checked_text, is_number, is_whole
+from envisions_jax.arguments import check, check_count, is_number, is_whole
 from envisions_jax.models import loading, saving, weights
 from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.layout import Layout, platform_of
 from envisions_jax.parallel.mesh import lanes, own_mesh
+from envisions_jax.policy_inputs import Inputs, Text, check_length_or_none, check_shape, digest
 from envisions_jax.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from envisions_jax.sampling.sampler import Sampler
     from envisions_jax.sampling.shapes import StageShape
 
-Text = str | Sequence[int]  # a text, or its tokens
 DEFAULT_BEAM_SLOTS = 32
 MOST_BEAMS = 256  # of one prompt: all are decoded side by side
 DTypeName = Literal["auto", "float32", "bfloat16"]
@@ -203,8 +202,8 @@ class Policy:
         is_matrix = tokens.ndim == 2 and tokens.size > 0 and jnp.issubdtype(tokens.dtype, jnp.integer)
         shape = f"{tokens.dtype.name}{list(tokens.shape)}"
         check(is_matrix, "tokens", shape, "give whole numbers in rows: [texts, tokens]")
-        self._checked([int(tokens.min()), int(tokens.max())])
-        self._check_length("tokens", tokens.shape[1])
+        self._inputs.tokens([int(tokens.min()), int(tokens.max())])
+        self._inputs.check_length("tokens", tokens.shape[1])
         return _logits(self.graphdef, self.params, tokens)
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -259,11 +258,11 @@ class Policy:
         check(is_whole(seed), "seed", seed, "give a whole number")
         check(0 <= temperature < np.inf, "temperature", temperature, "give 0 (greedy) or more")
         check(0 < top_p <= 1, "top_p", top_p, "give a number in (0, 1]; 1 is the whole vocabulary")
-        self._check_decoding(max_new_tokens, stop)
+        self._inputs.check_decoding(max_new_tokens, stop)
         if slots is not None:
             check_count("slots", slots, "decode at least one candidate at a time")
-        tokens = self._prompt_tokens(prompts, room=1)
-        max_new_tokens = self._within_context(max_new_tokens, tokens)
+        tokens = self._inputs.prompts(prompts, room=1)
+        max_new_tokens = self._inputs.within_context(max_new_tokens, tokens)
         if ids is not None:
             check(
                 len(ids) == len(prompts),
@@ -273,8 +272,8 @@ class Policy:
             )
             names = [f"id:{name}" for name in ids]
         else:
-            names = [_digest(prompt) for prompt in tokens]
-        _check_shape(shape, tokens)
+            names = [digest(prompt) for prompt in tokens]
+        check_shape(shape, tokens)
         decoding = Decoding(k, temperature, top_p, max_new_tokens, tuple(stop), seed)
         return self._sampler.generate(
             tokens, names, decoding, shape=shape, slots=slots, progress=progress, finished=finished
@@ -300,9 +299,9 @@ class Policy:
         check_count("k", k, "plan for at least one candidate for each prompt")
         check(len(prompts) > 0, "prompts", "none", "plan from some")
         check(kept is None or isinstance(kept, StageShape), "kept", repr(kept), "give what `plan_stage` gave")
-        self._check_decoding(max_new_tokens, ())
-        tokens = self._prompt_tokens(prompts, room=1)
-        return plan(tokens, self._within_context(max_new_tokens, tokens), k, kept)
+        self._inputs.check_decoding(max_new_tokens, ())
+        tokens = self._inputs.prompts(prompts, room=1)
+        return plan(tokens, self._inputs.within_context(max_new_tokens, tokens), k, kept)
 
     def beam_search(
         self,
@@ -329,14 +328,14 @@ class Policy:
         check(beams <= MOST_BEAMS, "beams", beams, f"at most {MOST_BEAMS}: each holds keys and values")
         if slots is not None:
             check_count("slots", slots, "decode at least one beam at a time")
-        self._check_decoding(max_new_tokens, stop)
-        tokens = self._prompt_tokens(prompts, room=1)
-        _check_shape(shape, tokens)
+        self._inputs.check_decoding(max_new_tokens, stop)
+        tokens = self._inputs.prompts(prompts, room=1)
+        check_shape(shape, tokens)
         return beam_search(
             self._sampler,
             tokens,
             beams=beams,
-            max_new_tokens=self._within_context(max_new_tokens, tokens),
+            max_new_tokens=self._inputs.within_context(max_new_tokens, tokens),
             stop=tuple(stop),
             slots=slots or min(DEFAULT_BEAM_SLOTS * self.lanes, beams * len(prompts)),
             shape=shape,
@@ -366,8 +365,8 @@ class Policy:
         """
         from envisions_jax.sampling.scorer import Scorer
 
-        _check_length_or_none("row_length", row_length)
-        tokens, continued = self._continued(prompts, completions, eos)
+        check_length_or_none("row_length", row_length)
+        tokens, continued = self._inputs.continued(prompts, completions, eos)
         return Scorer(self, self._sampler).score(tokens, continued, row_length)
 
     def plan_scoring(
@@ -390,107 +389,18 @@ class Policy:
 
         check_count("max_new_tokens", max_new_tokens, "plan for at least one token")
         check(len(prompts) > 0, "prompts", "none", "plan from some")
-        _check_length_or_none("kept", kept)
-        return plan_rows(*self._continued(prompts, completions, eos=False), max_new_tokens, kept)
+        check_length_or_none("kept", kept)
+        return plan_rows(*self._inputs.continued(prompts, completions, eos=False), max_new_tokens, kept)
 
-    def _continued(
-        self, prompts: Sequence[Text], completions: Sequence[Sequence[Text]], eos: bool
-    ) -> tuple[list[list[int]], list[list[list[int]]]]:
-        """Prompts and their completions as tokens. Raises ValueError."""
-        lengths = f"{len(completions)} lists"
-        check(
-            len(completions) == len(prompts),
-            "completions",
-            lengths,
-            f"give one for each of {len(prompts)} prompts",
-        )
-        for number, group in enumerate(completions):
-            check(
-                not isinstance(group, str),
-                f"completions[{number}]",
-                repr(group),
-                "give a list of completions for each prompt, even of one",
-            )
-        tokens = self._prompt_tokens(prompts, room=0)
-        continued = [[self._completion_tokens(text, eos) for text in group] for group in completions]
-        for prompt, group in zip(tokens, continued, strict=True):
-            longest = max(map(len, group), default=0)
-            self._check_length("prompt and completion", len(prompt) + longest)
-        return tokens, continued
+    @functools.cached_property
+    def _inputs(self) -> Inputs:
+        return Inputs(self.config, self.tokenizer, self.eos_ids)
 
     @functools.cached_property
     def _sampler(self) -> Sampler:
         from envisions_jax.sampling.sampler import Sampler
 
         return Sampler(self)
-
-    def _prompt_tokens(self, prompts: Sequence[Text], room: int) -> list[list[int]]:
-        check(not isinstance(prompts, str), "prompts", prompts, "give a list of prompts, even of one")
-        check(
-            isinstance(prompts, Sequence), "prompts", prompts, "give a list of texts, or of lists of tokens"
-        )
-        tokens = [
-            self._encoded(prompt) if isinstance(prompt, str) else self._checked(prompt) for prompt in prompts
-        ]
-        for number, prompt in enumerate(tokens):
-            check(len(prompt) > 0, f"prompts[{number}]", "an empty prompt", "give at least one token")
-            self._check_length(f"prompts[{number}]", len(prompt) + room)
-        return tokens
-
-    def _encoded(self, prompt: str) -> list[int]:
-        return self._need_tokenizer().encode(checked_text(prompt))
-
-    def _completion_tokens(self, completion: Text, eos: bool) -> list[int]:
-        if not isinstance(completion, str):
-            return self._checked(completion)
-        tokens = self._need_tokenizer().encode_completion(checked_text(completion))
-        if not eos:
-            return tokens
-        check(
-            len(self.eos_ids) > 0, "eos", eos, "the model names no end-of-sequence token; give tokens instead"
-        )
-        return [*tokens, self.eos_ids[0]]
-
-    def _checked(self, tokens: Sequence[int]) -> list[int]:
-        are_ids = isinstance(tokens, (Sequence, np.ndarray, jax.Array)) and all(map(is_whole, tokens))
-        check(are_ids, "tokens", tokens, "give a text, or a list of whole numbers")
-        tokens = [int(token) for token in tokens]
-        for token in tokens:
-            check(
-                0 <= token < self.config.vocab_size,
-                "token",
-                token,
-                f"ids go up to {self.config.vocab_size - 1}",
-            )
-        return tokens
-
-    def _need_tokenizer(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise ModelError(
-                "this model has no tokenizer: give tokens instead of text, or add tokenizer files"
-            )
-        return self.tokenizer
-
-    def _check_decoding(self, max_new_tokens: int, stop: Sequence[str]) -> None:
-        check_count("max_new_tokens", max_new_tokens, "ask for at least one token")
-        check(not isinstance(stop, str), "stop", repr(stop), "give a list of texts, even of one")
-        check(all(stop), "stop", list(stop), "an empty text would stop everything; leave it out")
-        if stop:
-            self._need_tokenizer()
-
-    def _within_context(self, max_new_tokens: int, prompts: Sequence[Sequence[int]]) -> int:
-        """No more than the context leaves after the shortest prompt: keys and values get room for so many."""
-        shortest = min(map(len, prompts), default=0)
-        return min(max_new_tokens, self.config.max_position_embeddings - shortest)
-
-    def _check_length(self, what: str, length: int) -> None:
-        context = self.config.max_position_embeddings
-        check(
-            length <= context,
-            what,
-            f"{length} tokens",
-            f"the model's context is {context} tokens; shorten it",
-        )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -509,29 +419,6 @@ def _logits(
     model = nnx.merge(graphdef, params)
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     return model.logits(model(tokens, positions, CausalAttention(causal_mask(tokens.shape[1]))))
-
-
-def _check_length_or_none(key: str, value: object) -> None:
-    is_length = is_whole(value) and value >= 0  # type: ignore[operator]
-    check(is_length, key, value, "give what `plan_scoring` gave, or 0 to have it chosen")
-
-
-def _check_shape(shape: StageShape | None, prompts: Sequence[Sequence[int]]) -> None:
-    """Prompts that are no part of the planned stage would be sampled behind another prefix."""
-    for number, prompt in enumerate(prompts if shape is not None else ()):
-        assert shape is not None
-        own = len(prompt) - len(shape.prefix)
-        check(
-            tuple(prompt[: len(shape.prefix)]) == shape.prefix and 1 <= own <= shape.prompt_length,
-            "shape",
-            f"one that prompts[{number}] does not fit",
-            "plan the stage from all of its prompts",
-        )
-
-
-def _digest(tokens: Sequence[int]) -> str:
-    """Names a prompt by its content, so that equal prompts have equal random streams."""
-    return "tokens:" + hashlib.sha256(np.asarray(tokens, np.int32).tobytes()).hexdigest()
 
 
 def _compute_dtype(name: str) -> jnp.dtype:
