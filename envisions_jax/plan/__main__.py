@@ -31,7 +31,7 @@ from envisions_jax.progress import Reporter
 from envisions_jax.workdir import write_atomically
 
 if TYPE_CHECKING:
-    from envisions_jax.plan.programs import Programs
+    from envisions_jax.plan.abstract_run import AbstractRun
     from envisions_jax.plan.report import Compiled
 
 DOES_NOT_FIT = 3
@@ -64,6 +64,7 @@ def make_plan(
     """
     # Here, not above: the environment of the target's compiler has to be set before JAX is imported.
     from envisions_jax.plan.compiling import compile_all, compile_one
+    from envisions_jax.plan.programs import sampling_programs, training_programs
     from envisions_jax.plan.report import (
         least_step,
         memory_table,
@@ -73,64 +74,64 @@ def make_plan(
         verdict,
     )
 
-    programs = _programs(config, target)
-    chip, devices = _chip(target), programs.mesh.size
-    sizes = " x ".join(f"{axis} {size}" for axis, size in programs.mesh.shape.items())
+    run = _abstract_run(config, target)
+    chip, devices = _chip(target), run.mesh.size
+    sizes = " x ".join(f"{axis} {size}" for axis, size in run.mesh.shape.items())
     name = target.name if target else f"{devices} devices that are here"
-    reporter.line(f"{config.model.path} by {config.name} on {name}: {sizes}, {programs.policy.dtype.name}")
-    wanted = [] if stages == "sampling" else list(programs.training())
-    wanted += [] if stages == "training" else list(programs.sampling())
+    reporter.line(f"{config.model.path} by {config.name} on {name}: {sizes}, {run.policy.dtype.name}")
+    wanted = [] if stages == "sampling" else list(training_programs(run))
+    wanted += [] if stages == "training" else list(sampling_programs(run))
     compiled = compile_all(wanted, reporter.line)
-    reporter.show(memory_table(compiled, f"GiB on each device of {name}", programs.memory))
+    reporter.show(memory_table(compiled, f"GiB on each device of {name}", run.memory))
     if target is not None:  # of devices that are here nothing is known to compare with
         reporter.show(speed_table(compiled, "what it has to do at least, each device", chip, devices))
     plan: dict[str, object] = {
         "target": name,
         "model": config.model.path,
         "config": config.name,
-        "mesh": dict(programs.mesh.shape),
-        "memory": programs.memory,
+        "mesh": dict(run.mesh.shape),
+        "memory": run.memory,
         "programs": [one.to_dict(chip, devices) for one in compiled],
     }
     if stages != "sampling":
-        plan["fsdp"] = _tell_fsdp(programs, compiled, reporter)
+        plan["fsdp"] = _tell_fsdp(run, compiled, reporter)
         once = next(one for one in compiled if one.program.name.startswith("microbatch"))
-        again = next(one for one in programs.training(factor=2) if one.units == 2 * once.program.units)
+        again = next(one for one in training_programs(run, factor=2) if one.units == 2 * once.program.units)
         reporter.line(f"compiling training: {again.name}, to see by how much memory grows")
-        plan["most_rows"] = rows = most_rows(once, compile_one(again), programs.memory)
+        plan["most_rows"] = rows = most_rows(once, compile_one(again), run.memory)
         length = config.train.row_length
-        lanes = programs.layout.lanes
+        lanes = run.layout.lanes
         reporter.line(f"largest microbatch that fits: {rows} rows of {length} in each of {lanes} lanes")
         if target is not None:
             plan["step_s"] = seconds = least_step(compiled, config.train.batch_size, lanes, chip, devices)
             size = config.train.batch_size
             reporter.line(f"a step of {size} examples that fill their rows takes {seconds:.2f} s at best")
-    if (slots := most_slots(compiled, programs.memory)) is not None:
-        plan["most_slots"] = slots * programs.policy.lanes
+    if (slots := most_slots(compiled, run.memory)) is not None:
+        plan["most_slots"] = slots * run.policy.lanes
         reporter.line(
-            f"slots that fit: {slots} in each of {programs.policy.lanes} lanes of a host "
-            f"(sampler.slots={slots * programs.policy.lanes})"
+            f"slots that fit: {slots} in each of {run.policy.lanes} lanes of a host "
+            f"(sampler.slots={slots * run.policy.lanes})"
         )
-    told = verdict(compiled, programs.memory)
+    told = verdict(compiled, run.memory)
     reporter.line(told)
     plan["verdict"] = told
     return told.startswith("it fits"), plan
 
 
-def _programs(config: Config, target: Target | None) -> Programs:
+def _abstract_run(config: Config, target: Target | None) -> AbstractRun:
     import jax
 
     from envisions_jax.budget import device_memory
     from envisions_jax.models.config import ModelError
     from envisions_jax.models.known import shape_of
     from envisions_jax.parallel import make_mesh
-    from envisions_jax.plan.programs import Programs
+    from envisions_jax.plan.abstract_run import AbstractRun
 
     try:
         model = shape_of(config.model.path)
         devices = jax.devices() if target is None else target.topology_devices()
         mesh = make_mesh(config.mesh, devices)
-        return Programs(config, model, mesh, device_memory() if target is None else target.chip.memory)
+        return AbstractRun(config, model, mesh, device_memory() if target is None else target.chip.memory)
     except ModelError as error:
         raise RunError(str(error)) from error
     except MeshError as error:
@@ -144,13 +145,13 @@ def _chip(target: Target | None) -> Chip:
     return Chip(flops=float("inf"), bandwidth=float("inf"), links=float("inf"), memory=0)
 
 
-def _tell_fsdp(programs: Programs, compiled: Sequence[Compiled], reporter: Reporter) -> dict[str, float]:
+def _tell_fsdp(run: AbstractRun, compiled: Sequence[Compiled], reporter: Reporter) -> dict[str, float]:
     """What a microbatch sends beside what FSDP has to."""
     once = next(one for one in compiled if one.program.name.startswith("microbatch"))
-    devices = programs.mesh.shape["fsdp"]
+    devices = run.mesh.shape["fsdp"]
     sent = sum(one.sent(devices) for one in once.collectives)
-    least = programs.least.of_fsdp(lora=programs.config.train.lora_rank > 0) * (devices - 1) / devices
-    if not least or programs.mesh.shape["tensor"] > 1:  # where activations are exchanged too
+    least = run.least.of_fsdp(lora=run.config.train.lora_rank > 0) * (devices - 1) / devices
+    if not least or run.mesh.shape["tensor"] > 1:  # where activations are exchanged too
         return {"sent": sent, "least": 0.0}
     reporter.line(
         f"a microbatch sends {sent / 1e9:.2f} GB from each device, {sent / least:.2f} times FSDP's least "
