@@ -1,4 +1,4 @@
-"""Every program of a run, ready to be compiled for devices that need not be here, and the work it has to do."""
+"""Every program of a run, ready to be compiled for devices that are not here, and the work it has to do."""
 
 from __future__ import annotations
 

@@ -58,7 +58,12 @@ def training_examples(run: Run, iteration: int, chosen: Selection) -> Truncated:
         )
     tasks = {task.id: task for task in run.train_tasks.known(iteration)}
     pairs: list[L1Example | L2Example] = [*chosen.l1, *chosen.l2]
-    turns = parted(run.interaction, [(tasks[pair.task_id], pair.positive.text) for pair in pairs])
+
+    def in_turns() -> list[list[tuple[Task, str]]]:
+        return parted(run.interaction, [(tasks[pair.task_id], pair.positive.text) for pair in pairs])
+
+    # Pages are looked at again, which may fail: all processes have to train on the same.
+    turns = in_turns() if run.interaction.turns == 1 else hosts.on_first(in_turns)
     of_l1, of_l2 = turns[: len(chosen.l1)], turns[len(chosen.l1) :]
     first = [
         _example(run, task, run.prompts.explore(task, shots=0), program, "L1")

@@ -100,6 +100,16 @@ def test_two_processes_end_as_one_does(arguments: list[str], together: WorkDir, 
     assert_same(finished(arguments, tmp_path / "alone", processes=1), together, tolerance=1e-5)
 
 
+def test_a_cold_start_and_adapters_that_go_on_from_iteration_to_iteration(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    settings = ["loop.cold_start=demonstrations", "loop.cold_start_examples=8", "loop.cold_start_epochs=2"]
+    settings += ["train.continual=True", "train.lora_rank=4"]
+    other = [*arguments, *(f"--config.{setting}" for setting in settings)]
+    one, two = (finished(other, tmp_path / f"{processes}", processes) for processes in (1, 2))
+    assert_same(one, two, tolerance=1e-5)
+
+
 def shards_of(workdir: Path) -> int:
     """Shards that the store of a run has already."""
     try:
