@@ -105,7 +105,7 @@ class Layout:
 
     def shardings(self, state: nnx.State) -> nnx.State:
         """The sharding of every parameter of a state, abstract or real."""
-        return _by_path(state, self.sharding)
+        return _mapped(state, lambda path, _: self.sharding(path))
 
     def rows(self, axes: int) -> NamedSharding:
         """Of an array of so many axes, of which lanes divide the first; caches have four, heads second.
@@ -127,8 +127,7 @@ class Layout:
                 whole.shape, self.sharding(path), [parts[device] for device in self.mesh.devices.flat]
             )
 
-        mapped: Any = {path: variable.replace(here(path, variable[...])) for path, variable in flat(state)}
-        return nnx.from_flat_state(mapped)
+        return _mapped(state, here)
 
     def gather(self, block: Block, dtype: DTypeLike) -> Block:
         """A layer with its parameters whole, within `jax.shard_map` over the lanes.
@@ -136,20 +135,14 @@ class Layout:
         Matrices are gathered in `dtype`, which they are computed in; what is smaller as it is.
         """
         graphdef, state = nnx.split(block)
-        whole: Any = {
-            path: variable.replace(self._whole(path, variable[...], dtype)) for path, variable in flat(state)
-        }
-        return nnx.merge(graphdef, nnx.from_flat_state(whole))
+        return nnx.merge(graphdef, _mapped(state, lambda path, part: self._whole(path, part, dtype)))
 
     def gather_ends(self, params: nnx.State, dtype: DTypeLike) -> nnx.State:
         """Parameters with those that belong to no layer whole: embeddings and the last norm. As `gather`."""
-        whole: Any = {
-            path: variable
-            if path[0] == "layers"
-            else variable.replace(self._whole(path, variable[...], dtype))
-            for path, variable in flat(params)
-        }
-        return nnx.from_flat_state(whole)
+        return _mapped(
+            params,
+            lambda path, part: part if path[0] == "layers" else self._whole(path, part, dtype),
+        )
 
     def _whole(self, path: Path, part: Array, dtype: DTypeLike) -> Array:
         axes = tuple(self.spec(path))
@@ -238,6 +231,7 @@ def _spec(axes: Iterable[str | tuple[str, ...] | None]) -> PartitionSpec:
     return PartitionSpec(*kept)
 
 
-def _by_path(state: nnx.State, of: Callable[[Path], Any]) -> nnx.State:
-    mapped: Any = {path: variable.replace(of(path)) for path, variable in flat(state)}
-    return nnx.from_flat_state(mapped)
+def _mapped(state: nnx.State, of: Callable[[Path, Any], Any]) -> nnx.State:
+    """What `of` makes of every parameter, given its path and its array."""
+    values: Any = {path: variable.replace(of(path, variable.get_value())) for path, variable in flat(state)}
+    return nnx.from_flat_state(values)
