@@ -108,7 +108,7 @@ def _ours(workload: Workload, losses: dict[str, float]) -> Side:
     config = workload.config
     step = TrainStep(workload.contenders.policy.graphdef, config)
     shapes = row_shapes(config.rows, config.row_length, config.max_length)
-    state, accumulated = step.start(workload.contenders.policy.params)
+    state, accumulated, _ = step.start(workload.contenders.policy.params, 0)
 
     def run(turn: int) -> Work:
         nonlocal state, accumulated

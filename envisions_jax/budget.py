@@ -36,6 +36,10 @@ SLOTS_OF_ACCELERATORS = 160
 SHARE = 0.8  # of the memory; the rest is for programs, temporaries and whatever else there is
 FLOAT32 = 4  # bytes: gradients, moments, scores
 GIB = 2**30
+ADVICE = (
+    "lower sampler.slots, train.rows or train.row_length, or start anew with train.remat=True, "
+    "train.lora_rank or, where bfloat16 is computed in, model.param_dtype='bfloat16'"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +76,7 @@ class Budget:
             f"gradients and moments, {activations} of activations"
         )
         if self.peak > self.memory:
-            told += (
-                ". That is more than there is: lower sampler.slots, train.rows or train.row_length, or set"
-            )
-            told += " train.lora_rank"
+            told += f". That is more than there is: {ADVICE}"
         return told
 
 
@@ -132,9 +133,13 @@ def activation_bytes(
     a_token = config.num_layers * a_layer
     if remat and policy.platform != "cpu":
         a_token = config.num_layers * config.hidden_size * policy.dtype.itemsize + a_layer
+    activations = rows * row_length * a_token
+    if lora_rank and not policy.samples_as_it_is and not (remat and policy.platform != "cpu"):
+        # Weights in the type they are computed in wait for the backward pass.
+        activations += _count(policy.params, policy.layout) * policy.dtype.itemsize
     if policy.mesh is None:
-        return rows * row_length * a_token + _trained(policy, lora_rank) * FLOAT32 // 2
-    return rows * row_length * a_token + _gathered_bytes(policy, has_gradients=not lora_rank)
+        return activations + _trained(policy, lora_rank) * FLOAT32 // 2
+    return activations + _gathered_bytes(policy, has_gradients=not lora_rank)
 
 
 def _gathered_bytes(policy: Policy, *, has_gradients: bool) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from envisions_jax.command_line import fail, guard
-from envisions_jax.config import UNESSENTIAL
+from envisions_jax.config import UNESSENTIAL, Config, flatten
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.metrics import MetricsError, read_metrics
 from envisions_jax.progress import Reporter
@@ -84,9 +84,10 @@ def comparison_table(first: Sequence[Record], second: Sequence[Record], *runs: s
 
 
 def different_keys(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Settings that may matter and are not the same."""
-    keys = sorted((first.keys() | second.keys()) - UNESSENTIAL)
-    return [key for key in keys if first.get(key) != second.get(key)]
+    """Settings that may matter and are not the same; what there was not yet had what is its default now."""
+    default = flatten(Config())
+    first, second = default | first, default | second
+    return [key for key in sorted(first.keys() - UNESSENTIAL) if first[key] != second.get(key)]
 
 
 def _points(first: float | None, second: float | None) -> str:

@@ -30,7 +30,8 @@ class ModelConfig:
 
     path: str = "smollm2-135m"  # alias, Hugging Face folder or id, GGUF file
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # float32 on CPU, bfloat16 compute elsewhere
-    # What weights are kept in. "bfloat16" halves theta_0 and the policy; what training changes is float32.
+    # What weights are kept in. "bfloat16" halves theta_0 and the policy where it is also computed in; what
+    # training changes is float32.
     param_dtype: Literal["float32", "bfloat16"] = "float32"
     context: int = 2048  # longest prompt + completion in tokens, at most what the model was made for
 

@@ -7,6 +7,7 @@ import jax
 
 import envs
 from envisions_jax import hosts
+from envisions_jax.budget import ADVICE
 from envisions_jax.command_line import LostProcessError, RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
@@ -30,8 +31,7 @@ def speaking_errors() -> Iterator[None]:
         told = str(error).splitlines()[0][:200]
         if "RESOURCE_EXHAUSTED" in told:
             raise RunError(
-                f"a device has no memory left ({told}); lower sampler.slots, train.rows or train.row_length, "
-                "or set train.remat=True or train.lora_rank: --dry_run tells what a run takes"
+                f"a device has no memory left ({told}); {ADVICE}: --dry_run tells what a run takes"
             ) from error
         if not hosts.is_of_another(error):
             raise

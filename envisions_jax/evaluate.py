@@ -107,9 +107,10 @@ def open_checkpoint(config: Config, checkpoint: str, run: WorkDir | None) -> tup
     if run.final.exists():
         final = with_values(config, {"model.path": str(run.final)})
         return open_policy(final), f"the last policy of {run.root}"
+    kept_in = read_config(run).get("model.param_dtype", "float32")
     for iteration in run.policies():
         if has_params(run.policy(iteration)):
-            base = open_policy(config)
+            base = open_policy(with_values(config, {"model.param_dtype": kept_in}))
             params, _ = restore_params(run.policy(iteration), base.params)
             told = f"the policy of iteration {iteration + 1} of {run.root}"
             return base.with_params(params), told

@@ -78,6 +78,7 @@ def run_iteration(run: Run, trainer: Trainer, iteration: int) -> None:
 
     # ---- 9. Evaluate theta_(i+1), zero-shot ------------------------------------------------------
     scores = evaluate(run, iteration, policy)
+    policy.forget()  # the next iteration reads it again
 
     # ---- What the iteration was worth ------------------------------------------------------------
     numbers = iteration_metrics(

@@ -133,10 +133,11 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
     from envisions_jax.domain import open_domain
     from envisions_jax.entry_points import open_policy
     from envisions_jax.metrics import MetricsWriter
-    from envisions_jax.stages.run import Run, check_ending, check_lengths, tokenizer_of
+    from envisions_jax.stages.run import Run, check_adapters, check_ending, check_lengths, tokenizer_of
 
     base = open_policy(config)
     check_ending(base)
+    check_adapters(config, base.config)
     command_line.raise_on_interruption()
     with ExitStack() as stack:
         domain = stack.enter_context(open_domain(config, given, tokenizer_of(base)))

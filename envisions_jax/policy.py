@@ -27,7 +27,7 @@ from envisions_jax.models.config import LlamaConfig, ModelError
 from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.layout import Layout, platform_of
 from envisions_jax.parallel.mesh import lanes, own_mesh
-from envisions_jax.policy_inputs import Inputs, Text, check_length_or_none, check_shape, digest
+from envisions_jax.policy_inputs import Inputs, Text, check_row_length, check_shape, digest
 from envisions_jax.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Policy:
         Args:
           path_or_id_or_alias: a Hugging Face folder or id, a ``.gguf`` file, or "smollm2-135m".
           dtype: what is computed in; "auto" is float32 on CPU (where bfloat16 is slower), else bfloat16.
-          param_dtype: what weights are kept in; "bfloat16" halves the memory of a model that is not trained.
+          param_dtype: what weights are kept in; "bfloat16" is half as much, where it is also computed in.
           mesh: of devices to lie on, as `on_mesh`; no device ever holds more than its part.
 
         Raises:
@@ -159,8 +159,8 @@ class Policy:
     @property
     def samples_as_it_is(self) -> bool:
         """Are the weights that it has those that it samples with? Else that takes a copy."""
-        is_one = self.mesh is None or self.mesh.size == 1
-        return is_one and all(
+        is_whole = self.mesh is None or (self.mesh.shape["fsdp"] == 1 and self.mesh == self.sampling_mesh)
+        return is_whole and all(
             leaf.dtype == self.dtype for leaf in jax.tree.leaves(self.params) if leaf.ndim > 1
         )
 
@@ -365,7 +365,7 @@ class Policy:
         """
         from envisions_jax.sampling.scorer import Scorer
 
-        check_length_or_none("row_length", row_length)
+        check_row_length("row_length", row_length)
         tokens, continued = self._inputs.continued(prompts, completions, eos)
         return Scorer(self, self._sampler).score(tokens, continued, row_length)
 
@@ -389,7 +389,7 @@ class Policy:
 
         check_count("max_new_tokens", max_new_tokens, "plan for at least one token")
         check(len(prompts) > 0, "prompts", "none", "plan from some")
-        check_length_or_none("kept", kept)
+        check_row_length("kept", kept)
         return plan_rows(*self._inputs.continued(prompts, completions, eos=False), max_new_tokens, kept)
 
     @functools.cached_property

@@ -69,20 +69,6 @@ class Inputs:
             self.check_length("prompt and completion", len(prompt) + longest)
         return tokens, continued
 
-    def _encoded(self, prompt: str) -> list[int]:
-        return self._need_tokenizer().encode(checked_text(prompt))
-
-    def _completion_tokens(self, completion: Text, eos: bool) -> list[int]:
-        if not isinstance(completion, str):
-            return self.tokens(completion)
-        tokens = self._need_tokenizer().encode_completion(checked_text(completion))
-        if not eos:
-            return tokens
-        check(
-            len(self.eos_ids) > 0, "eos", eos, "the model names no end-of-sequence token; give tokens instead"
-        )
-        return [*tokens, self.eos_ids[0]]
-
     def tokens(self, tokens: Sequence[int]) -> list[int]:
         """Token ids of this model, as Python's numbers."""
         are_ids = isinstance(tokens, (Sequence, np.ndarray, jax.Array)) and all(map(is_whole, tokens))
@@ -96,13 +82,6 @@ class Inputs:
                 f"ids go up to {self.config.vocab_size - 1}",
             )
         return tokens
-
-    def _need_tokenizer(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise ModelError(
-                "this model has no tokenizer: give tokens instead of text, or add tokenizer files"
-            )
-        return self.tokenizer
 
     def check_decoding(self, max_new_tokens: int, stop: Sequence[str]) -> None:
         """What ends a candidate: texts need a tokenizer."""
@@ -118,7 +97,7 @@ class Inputs:
         return min(max_new_tokens, self.config.max_position_embeddings - shortest)
 
     def check_length(self, what: str, length: int) -> None:
-        """Are so many tokens within the model's context?"""
+        """So many tokens have to be within the model's context."""
         context = self.config.max_position_embeddings
         check(
             length <= context,
@@ -127,8 +106,30 @@ class Inputs:
             f"the model's context is {context} tokens; shorten it",
         )
 
+    def _encoded(self, prompt: str) -> list[int]:
+        return self._need_tokenizer().encode(checked_text(prompt))
 
-def check_length_or_none(key: str, value: object) -> None:
+    def _completion_tokens(self, completion: Text, eos: bool) -> list[int]:
+        if not isinstance(completion, str):
+            return self.tokens(completion)
+        tokens = self._need_tokenizer().encode_completion(checked_text(completion))
+        if not eos:
+            return tokens
+        check(
+            len(self.eos_ids) > 0, "eos", eos, "the model names no end-of-sequence token; give tokens instead"
+        )
+        return [*tokens, self.eos_ids[0]]
+
+    def _need_tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise ModelError(
+                "this model has no tokenizer: give tokens instead of text, or add tokenizer files"
+            )
+        return self.tokenizer
+
+
+def check_row_length(key: str, value: object) -> None:
+    """Raise ValueError unless it is the length of rows that `plan_scoring` gave, or 0."""
     is_length = is_whole(value) and value >= 0  # type: ignore[operator]
     check(is_length, key, value, "give what `plan_scoring` gave, or 0 to have it chosen")
 

@@ -45,7 +45,7 @@ def test_activations_are_about_as_large_as_reckoned(rows: int, length: int) -> N
     examples = [Example([row + 1, *[2] * (length // 2)], [3] * (length // 3), "L1") for row in range(rows)]
     [microbatch] = pack(examples, row_shapes(rows, length, length))
     assert microbatch.tokens.shape == (rows, length)
-    state, accumulated = jax.eval_shape(step.start, policy.params)
+    state, accumulated, _ = jax.eval_shape(step.start, policy.params, 0)
     compiled = step.accumulate.lower(accumulated, state.params, (), microbatch).compile()
     temporary = compiled.memory_analysis().temp_size_in_bytes
     assert budget.activation_bytes(policy, rows, length) == pytest.approx(temporary, rel=0.25)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import envs
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
+from envisions_jax.evaluate import open_checkpoint
 from envisions_jax.main import execute
 from envisions_jax.metrics import read_metrics, without_time
 from envisions_jax.models.weights import flat
@@ -355,6 +357,10 @@ def test_with_lora_and_half_the_memory_for_weights(experiment: Path, base: Polic
     for path, variable in flat(Policy.from_pretrained(workdir.final).params):
         rounded = before[path][...].astype(jnp.bfloat16).astype(jnp.float32)
         assert bool(jnp.array_equal(variable[...], rounded)) == (path[-1] != "kernel"), path
+    # Evaluated as it is kept, whatever the config says that is given.
+    shutil.rmtree(workdir.final)
+    trained, told = open_checkpoint(make_config(experiment), str(workdir.root), workdir)
+    assert trained.model.head.dtype == jnp.bfloat16 and told.startswith("the policy of iteration 1")
 
 
 def test_nothing_solved_is_told(experiment: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from envisions_jax import Policy, policy, testing
+from envisions_jax.budget import budget
+from envisions_jax.config import TrainConfig
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.llama import Llama
 
@@ -67,6 +69,29 @@ def test_types_of_computation_and_of_weights(tmp_path: Path, tiny_policy: Policy
     assert smaller.model.head.dtype == jnp.bfloat16
     tokens = np.array([[1, 5, 9]])
     assert np.allclose(half.logits(tokens), tiny_policy.logits(tokens), atol=0.3)
+
+
+def test_what_is_computed_in_another_type_is_sampled_with_a_copy(tmp_path: Path, tiny_policy: Policy) -> None:
+    """Made once, dropped by `forget`, and in the budget."""
+    assert tiny_policy.sampled_with is tiny_policy.params
+    tiny_policy.save_pretrained(tmp_path / "m")
+    half = Policy.from_pretrained(tmp_path / "m", dtype="bfloat16")
+    copy = half.sampled_with
+    assert half.sampled_with is copy
+    for leaf in jax.tree.leaves(copy):
+        assert leaf.dtype == (jnp.bfloat16 if leaf.ndim > 1 else jnp.float32)
+    [[found]] = half.generate([[1, 5, 9]], temperature=0.0, max_new_tokens=4)
+    [log_probs] = half.score([[1, 5, 9]], [[list(found.tokens)]])
+    assert np.allclose(log_probs[0], found.log_probs, atol=0.05)
+    half.forget()
+    assert half.sampled_with is not copy
+    smaller = Policy.from_pretrained(tmp_path / "m", dtype="bfloat16", param_dtype="bfloat16")
+    assert smaller.sampled_with is smaller.params
+    [[again]] = smaller.generate([[1, 5, 9]], temperature=0.0, max_new_tokens=4)
+    assert again.tokens == found.tokens and np.array_equal(again.log_probs, found.log_probs)
+    shape = half.plan_stage([[1, 5, 9], [1, 5, 8]], 4)
+    sampled, nothing = (budget(one, shape, 8, TrainConfig()).sampled for one in (half, smaller))
+    assert sampled == 2 * sum(leaf.size for leaf in jax.tree.leaves(half.params)) and nothing == 0
 
 
 def test_an_accelerator_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:

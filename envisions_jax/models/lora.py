@@ -3,7 +3,7 @@
     y = x W + (alpha / rank) (x A) B
 
 Only A [in, rank] and B [rank, out] are trained, in float32; W stays as it is. What was trained is merged,
-W + (alpha / rank) A B, and is then a policy like any other: nothing else knows of adapters.
+W + (alpha / rank) A B, and is then a policy like any other: sampling, evaluation and export know of none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from envisions_jax.models.config import ModelError
+from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.llama import Llama
 from envisions_jax.models.weights import Path, flat
 
@@ -33,15 +33,17 @@ class Adapter(nnx.Module):
         return self.scale * (x @ self.a[...].astype(x.dtype)) @ self.b[...].astype(x.dtype)
 
 
+def largest_rank(config: LlamaConfig) -> int:
+    """The smallest side of a linear map: adapters of a higher rank are more than the map itself."""
+    return min(config.hidden_size, config.intermediate_size, config.num_kv_heads * config.head_dim)
+
+
 def new_adapters(params: nnx.State, rank: int, key: jax.Array) -> nnx.State:
     """Adapters of all kernels of `params`, which may be shapes: A uniform in +-1/sqrt(in), B zero, as PEFT's.
 
-    Raises ModelError: `rank` is more than the smallest side of a kernel.
+    rank: from 1 to `largest_rank`.
     """
     kernels = [(path, variable.shape) for path, variable in flat(params) if path[-1] == "kernel"]
-    smallest = min(min(shape) for _, shape in kernels)
-    if not 1 <= rank <= smallest:
-        raise ModelError(f"LoRA of rank {rank}: this model's smallest linear map allows 1 to {smallest}")
     adapters: Any = {}
     for (path, (size_in, size_out)), own in zip(kernels, jax.random.split(key, len(kernels)), strict=True):
         bound = 1 / math.sqrt(size_in)
@@ -57,9 +59,7 @@ def attach(model: Llama, adapters: nnx.State, scale: float) -> None:
     for path in [path for path in own if path[-1] == "a"]:
         _, layer, part, name, *_ = path
         linear = getattr(getattr(model.layers[int(layer)], str(part)), str(name))
-        kernel = (*path[:-2], "kernel")
-        a, b = (own[_beside(kernel, matrix)] for matrix in ("a", "b"))
-        linear.adapter = nnx.data(Adapter(a, b, scale))
+        linear.adapter = nnx.data(Adapter(own[path], own[(*path[:-1], "b")], scale))
 
 
 def merge(params: nnx.State, adapters: nnx.State, scale: float) -> nnx.State:

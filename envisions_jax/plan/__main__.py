@@ -126,9 +126,11 @@ def _abstract_run(config: Config, target: Target | None) -> AbstractRun:
     from envisions_jax.models.known import shape_of
     from envisions_jax.parallel import make_mesh
     from envisions_jax.plan.abstract_run import AbstractRun
+    from envisions_jax.stages.run import check_adapters
 
     try:
         model = shape_of(config.model.path)
+        check_adapters(config, model)
         devices = jax.devices() if target is None else target.topology_devices()
         mesh = make_mesh(config.mesh, devices)
         return AbstractRun(config, model, mesh, device_memory() if target is None else target.chip.memory)
@@ -150,12 +152,13 @@ def _tell_fsdp(run: AbstractRun, compiled: Sequence[Compiled], reporter: Reporte
     once = next(one for one in compiled if one.program.name.startswith("microbatch"))
     devices = run.mesh.shape["fsdp"]
     sent = sum(one.sent(devices) for one in once.collectives)
-    least = run.least.of_fsdp(lora=run.config.train.lora_rank > 0) * (devices - 1) / devices
+    has_gradients = not run.config.train.lora_rank
+    least = run.least.of_fsdp(lora=not has_gradients) * (devices - 1) / devices
     if not least or run.mesh.shape["tensor"] > 1:  # where activations are exchanged too
         return {"sent": sent, "least": 0.0}
     reporter.line(
         f"a microbatch sends {sent / 1e9:.2f} GB from each device, {sent / least:.2f} times FSDP's least "
-        f"({least / 1e9:.2f}: weights gathered forward and backward, gradients scattered)"
+        f"({least / 1e9:.2f}: weights gathered forward and backward{', gradients scattered' * has_gradients})"
     )
     return {"sent": sent, "least": least}
 

@@ -64,11 +64,8 @@ class AbstractRun:
     def train_state(self) -> Any:
         """Shapes of the state, and of what is summed up in a step."""
         step = self.train_step
-        return jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            jax.eval_shape(step.start, self.policy.params),
-            step.shardings(self.layout),
-        )
+        begun = jax.eval_shape(step.start, self.policy.params, 0)
+        return _placed((begun.state, begun.accumulated), step.shardings(self.layout))
 
     def shape(self, new: int, k: int) -> StageShape:
         """Of a stage with prompts as long as the context leaves them."""

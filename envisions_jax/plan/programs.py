@@ -66,6 +66,15 @@ def training_programs(run: AbstractRun, factor: int = 1) -> Iterator[Program]:
             per="run",
             beside=run.weights,
         )
+    if factor == 1 and (settings.lora_rank or run.config.model.param_dtype != "float32"):
+        yield Program(
+            name="merge: weights of the next policy",
+            stage="training",
+            lower=lambda: step.merge.lower(run.policy.params, state.params),
+            work=Work(bytes=2 * run.weights + device_bytes(state.params)),
+            per="run",
+            beside=device_bytes((state.optimizer, sums)),
+        )
     for shape in row_shapes(factor * settings.rows, settings.row_length, settings.max_length):
         microbatch = run.of_all_lanes(blank(shape)._replace(num_targets=np.zeros(1, np.int32)))
         yield Program(

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from envisions_jax.budget import ADVICE
 from envisions_jax.plan.hlo import Collective
 from envisions_jax.plan.programs import Program
 from envisions_jax.plan.targets import Chip
@@ -122,10 +123,7 @@ def verdict(compiled: Sequence[Compiled], memory: int) -> str:
     )
     if left >= 0:
         return f"it fits: at most {most}; {left / GIB:.1f} GiB are left"
-    return (
-        f"it does NOT fit, by {-left / GIB:.1f} GiB: {most}; give more devices, or lower sampler.slots, "
-        "train.rows or train.row_length"
-    )
+    return f"it does NOT fit, by {-left / GIB:.1f} GiB: {most}; give more devices, {ADVICE}"
 
 
 def least_step(compiled: Sequence[Compiled], batch_size: int, lanes: int, chip: Chip, devices: int) -> float:

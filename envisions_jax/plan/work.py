@@ -37,14 +37,16 @@ class Least:
         """Forward, backward (twice that), and forward again where layers are recomputed; logits not again.
 
         trained: bytes on each device of what is trained.
-        lora: weights have no gradients, so that backward is as much as forward; adapters are left out.
+        lora: weights have no gradients, so that backward is as much as forward, but for attention; adapters
+          are left out.
         """
         one = self.of_forward(shape.rows, shape.row_length, logits=0)
         passes = 2 if lora else 3
         logits = passes * 2 * self._head * shape.rows * shape.row_length / self.tensor
         passes += remat
+        attended = self._attended(shape.row_length / 2) * shape.rows * shape.row_length / self.tensor
         return Work(
-            flops=passes * one.flops + logits,
+            flops=passes * one.flops + logits + (attended if lora else 0.0),
             bytes=passes * one.bytes + 3 * trained,  # sums are read and written, what is trained is read
             tokens=one.tokens,
         )

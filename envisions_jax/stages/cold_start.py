@@ -40,6 +40,7 @@ def cold_start(run: Run, trainer: Trainer) -> None:
         "dropped": examples.dropped,
         **evaluate(run, COLD_START, policy).to_dict(),
     }
+    policy.forget()
     seconds = run.clock.seconds(COLD_START)
     run.metrics.write("cold_start", record, iteration=COLD_START, time_s=seconds)
     run.reporter.line(cold_start_line(record, seconds))

@@ -10,6 +10,8 @@ from envisions_jax.clock import Clock
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.metrics import MetricsWriter
+from envisions_jax.models.config import LlamaConfig
+from envisions_jax.models.lora import largest_rank
 from envisions_jax.policy import Policy
 from envisions_jax.progress import Reporter
 from envisions_jax.prompts import Prompts
@@ -92,6 +94,13 @@ def check_ending(policy: Policy) -> None:
     """Raise ConfigError if the model has no end-of-sequence token: what is learned ends in one."""
     if not policy.eos_ids:
         raise ConfigError("model.path: names no end-of-sequence token; set eos_token_id in its config.json")
+
+
+def check_adapters(config: Config, model: LlamaConfig) -> None:
+    """Raise ConfigError for LoRA adapters that are larger than what they are to replace."""
+    rank, most = config.train.lora_rank, largest_rank(model)
+    if rank > most:
+        raise ConfigError(f"train.lora_rank={rank}: this model's smallest linear map allows 1 to {most}")
 
 
 def slots_for(config: Config, policy: Policy, shape: StageShape, candidates: int) -> int:

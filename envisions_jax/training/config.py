@@ -45,7 +45,8 @@ class TrainConfig:
         for name in ("batch_size", "epochs", "row_length", "rows", "keep"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("learning_rate", "clip_norm", "lora_alpha"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+            is_good = 0 < getattr(self, name) < math.inf
+            _require(is_good, name, getattr(self, name), "positive and finite")
         for name in ("weight_decay", "checkpoint_every_steps", "lora_rank"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(0 <= self.warmup_ratio <= 1, "warmup_ratio", self.warmup_ratio, "between 0 and 1")
@@ -54,8 +55,8 @@ class TrainConfig:
 
     @property
     def lora_scale(self) -> float:
-        """What adapters are multiplied by. Only with LoRA."""
-        return self.lora_alpha / self.lora_rank
+        """What adapters are multiplied by."""
+        return self.lora_alpha / max(1, self.lora_rank)
 
 
 def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:

@@ -3,7 +3,8 @@
 Three programs are compiled: `start` runs once a training, `accumulate` once a microbatch, `update` once a
 step; and `accumulate` once more for each further shape of a microbatch, of which `packing` makes few.
 What is trained, gradients and moments are float32 whatever the compute type; buffers are donated, so that
-they exist once. With LoRA adapters are trained, the weights are read only, and a fourth program merges both.
+they exist once. With LoRA adapters are trained, and the weights are only read. A fourth program, `merge`,
+adds them up at the end, or rounds trained weights to the type that they are kept in.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Integer, UInt32
 
 from envisions_jax.models import lora
 from envisions_jax.models.attention import CausalAttention, branch_mask
@@ -31,6 +32,9 @@ from envisions_jax.training.packing import Microbatch
 
 # Else their compiler makes an all-reduce, twice the bytes, of a reduce-scatter over several axes of a torus
 # (seen with libtpu 0.0.42 for v5p:2x2x2, v5p:4x4x4, v5e:4x4 and v6e:4x4, not for v5p:2x2x1).
+SMALL = 65_536
+"""Numbers of an array that is read as it is to tell weights apart: all norms, no matrix of a real model."""
+
 FOR_TPUS = {"xla_tpu_enable_sparse_core_collective_offload_nd_reduce_scatter": True}
 
 
@@ -46,6 +50,14 @@ class Accumulated(NamedTuple):
 
     grads: Any
     kinds: Float[Array, " kinds"]  # share of each of KINDS in the step's loss; they add up to it
+
+
+class Begun(NamedTuple):
+    """What a training begins with."""
+
+    state: TrainState
+    accumulated: Accumulated
+    sums: UInt32[Array, " large"]  # of the bits of each array of more than `SMALL` numbers that was given
 
 
 def microbatch_loss(
@@ -115,9 +127,11 @@ class TrainStep:
                 check_vma=False,
             )
         # Any: the number of compiled variants is not part of jit's declared type.
-        # Unused or not: what it makes is then where the weights are, as what `update` makes.
-        self.start: Any = jax.jit(self._start, keep_unused=True, out_shardings=(state, accumulated))
-        self._merge: Any = jax.jit(self._merged, out_shardings=weights)
+        # Weights stay arguments even where none is read (LoRA, nothing large): what is made is then committed
+        # to their device, as what `update` makes, and `accumulate` is compiled once.
+        begun = Begun._make((state, accumulated, whole))
+        self.start: Any = jax.jit(self._start, keep_unused=True, out_shardings=begun)
+        self.merge: Any = jax.jit(self._merge, out_shardings=weights)
         self.accumulate: Any = jax.jit(
             accumulate,
             donate_argnums=0,
@@ -130,7 +144,7 @@ class TrainStep:
     @property
     def compiled(self) -> int:
         """Programs compiled so far."""
-        programs = (self.start, self.accumulate, self.update, self._merge)
+        programs = (self.start, self.accumulate, self.update, self.merge)
         return sum(program._cache_size() for program in programs)
 
     def frozen(self, params0: Any) -> Any:
@@ -139,9 +153,10 @@ class TrainStep:
 
     def finish(self, state: TrainState, params0: Any) -> Any:
         """What has become of `params0`, in its types."""
-        if self._config.lora_rank:
-            return self._merge(params0, state.params)
-        return jax.tree.map(lambda new, old: new.astype(old.dtype), state.params, params0)
+        are_kept = all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params0))
+        if are_kept and not self._config.lora_rank:
+            return state.params
+        return self.merge(params0, state.params)
 
     def shardings(self, layout: Layout) -> tuple[Any, Any]:
         """Of the state and of the sums: moments and gradients lie as the weights they are of."""
@@ -163,11 +178,11 @@ class TrainStep:
             return lora.new_adapters(params0, self._config.lora_rank, jax.random.key(seed))
         return jax.tree.map(lambda p: jnp.array(p, jnp.float32, copy=True), params0)
 
-    def _start(self, params0: Any, seed: Integer[Array, ""] | int = 0) -> tuple[TrainState, Accumulated]:
+    def _start(self, params0: Any, seed: Integer[Array, ""] | int) -> Begun:
         """State before the first step."""
         params = self._trained(params0, seed)
         zeros = Accumulated(jax.tree.map(jnp.zeros_like, params), jnp.zeros(len(KINDS), jnp.float32))
-        return TrainState(params, self._optimizer.init(params)), zeros
+        return Begun(TrainState(params, self._optimizer.init(params)), zeros, _sums(params0))
 
     def _accumulate(
         self, so_far: Accumulated, params: Any, frozen: Any, microbatch: Microbatch
@@ -185,8 +200,11 @@ class TrainStep:
             kinds = jax.lax.psum(kinds, LANES)
         return Accumulated(jax.tree.map(jnp.add, so_far.grads, grads), so_far.kinds + kinds)
 
-    def _merged(self, params0: Any, adapters: Any) -> Any:
-        return lora.merge(params0, adapters, self._config.lora_scale)
+    def _merge(self, params0: Any, trained: Any) -> Any:
+        """Weights in the types of `params0`."""
+        if self._config.lora_rank:
+            return lora.merge(params0, trained, self._config.lora_scale)
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), trained, params0)
 
     def _update(
         self, state: TrainState, accumulated: Accumulated, rate: Float[Array, ""]
@@ -197,3 +215,14 @@ class TrainStep:
         params = jax.tree.map(lambda p, direction: p - rate * direction, state.params, directions)
         zeros = jax.tree.map(jnp.zeros_like, accumulated)
         return TrainState(params, optimizer), zeros, norm, accumulated.kinds
+
+
+def _sums(params: Any) -> UInt32[Array, " large"]:
+    """Of the bits of each large array, modulo 2^32: exact in whatever order, so on every mesh."""
+    large = [leaf for leaf in jax.tree.leaves(params) if leaf.size > SMALL]
+    bits = {2: jnp.uint16, 4: jnp.uint32}
+    sums = [
+        jnp.sum(jax.lax.bitcast_convert_type(leaf, bits[leaf.dtype.itemsize]), dtype=jnp.uint32)
+        for leaf in large
+    ]
+    return jnp.stack(sums) if sums else jnp.zeros(0, jnp.uint32)

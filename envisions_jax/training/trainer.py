@@ -29,12 +29,9 @@ from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
 from envisions_jax.training.config import TrainConfig, learning_rate
 from envisions_jax.training.examples import KINDS, Example, epoch_batches, fingerprint_examples, truncate
 from envisions_jax.training.packing import PACKING, Microbatch, pack, row_shapes, side_by_side
-from envisions_jax.training.step import TrainState, TrainStep
+from envisions_jax.training.step import SMALL, TrainState, TrainStep
 
 logger = logging.getLogger(__name__)
-
-SMALL = 65_536
-"""Arrays up to this size count in the fingerprint of weights: all norms, but no matrix of a real model."""
 
 
 @runtime_checkable
@@ -118,7 +115,7 @@ class Trainer:
         checkpoint_dir: str | Path | None = None,
         on_step: OnStep | None = None,
     ) -> tuple[Any, TrainStats]:
-        """Train a copy of `params0` for `epochs`, by default `config.epochs`, over `examples`.
+        """Train a copy of `params0`, or adapters of it, for `epochs` (`config.epochs`) over `examples`.
 
         Called again after a kill with the same arguments and `checkpoint_dir`, it goes on from the newest
         whole checkpoint and returns what an uninterrupted call returns, bit for bit on CPU in float32. The
@@ -147,15 +144,15 @@ class Trainer:
             )
         with self._checkpoints(checkpoint_dir) as checkpoints:
             first = self._everywhere(seed % 2**32, np.uint32)
-            state, accumulated = self._step.start(params0, first)
+            state, accumulated, sums = self._step.start(params0, first)
             history: list[StepStats] = []
-            identity = self._identity(params0, kept, seed, epochs)
+            identity = self._identity(params0, sums, kept, seed, epochs)
             _check_alike(identity)
             if checkpoints is not None and checkpoints.steps():
                 like = jax.tree.map(_shape, state)
                 del state  # two of them may be more than there is memory for
                 restored = _resume(checkpoints, like, identity)
-                state, history = restored or (self._step.start(params0, first)[0], [])
+                state, history = restored or (self._step.start(params0, first).state, [])
             resumed_from = len(history)
             plan = self._plan(len(kept), seed, epochs)
             frozen = self._step.frozen(params0)
@@ -213,17 +210,21 @@ class Trainer:
             return nullcontext()
         return Checkpoints(directory, keep=self.config.keep)
 
-    def _identity(self, params0: Any, examples: Sequence[Example], seed: int, epochs: int) -> dict[str, Any]:
+    def _identity(
+        self, params0: Any, sums: Any, examples: Sequence[Example], seed: int, epochs: int
+    ) -> dict[str, Any]:
         """What a checkpoint must agree on to be continued."""
         settings = dataclasses.asdict(self.config) | {"epochs": epochs}
-        for name in ("checkpoint_every_steps", "keep"):  # how often is not what
+        unused = () if self.config.lora_rank else ("lora_rank", "lora_alpha")
+        for name in ("checkpoint_every_steps", "keep", *unused):  # how often is not what
             del settings[name]
         return {
             "version of packing": PACKING,
             "settings": settings,
             "seed": seed,
             "examples": fingerprint_examples(examples),
-            "weights": _fingerprint_weights(params0),
+            "weights": _fingerprint_small(params0),
+            "large weights": np.asarray(sums).tolist(),
         }
 
 
@@ -250,7 +251,8 @@ def _resume(
     if restored is None:
         return None
     found = restored.metadata["identity"]
-    differing = [name for name, value in identity.items() if found.get(name) != value]
+    # What an earlier version did not write down is taken to agree.
+    differing = [name for name, value in identity.items() if found.get(name, value) != value]
     if differing:
         raise CheckpointError(
             f"the checkpoints in {checkpoints.directory} belong to another training: "
@@ -264,8 +266,8 @@ def _to_json(history: Sequence[StepStats]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(stats) for stats in history]
 
 
-def _fingerprint_weights(params: Any) -> str:
-    """Digest of names, shapes, and values of the small arrays, which training moves like the large ones."""
+def _fingerprint_small(params: Any) -> str:
+    """Digest of names and shapes, and of the values of small arrays; of the large ones `start` tells sums."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())

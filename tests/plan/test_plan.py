@@ -87,6 +87,18 @@ def test_one_gpu_trains_adapters_and_samples_with_the_weights_it_has(tmp_path: P
     assert weights <= decoding["beside"] < 1.1 * weights
 
 
+@pytest.mark.plan
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_adapters_on_tpus_have_no_gradients_of_weights_to_send(tmp_path: Path) -> None:
+    arguments = ["--target=v5p-8", "--stages=training", "--config.train.lora_rank=4"]
+    done = plan(tmp_path, *arguments, f"--output={tmp_path / 'plan.json'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((tmp_path / "plan.json").read_text())
+    assert [one["program"] for one in told["programs"]][2].startswith("merge")
+    assert told["fsdp"]["sent"] <= 1.15 * told["fsdp"]["least"]
+
+
 def test_a_plan_for_the_devices_that_are_here(tmp_path: Path) -> None:
     done = plan(tmp_path, "--stages=training", "--target=here")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -99,6 +111,7 @@ def test_a_plan_for_the_devices_that_are_here(tmp_path: Path) -> None:
         (["--target=a100x9"], "target='a100x9': name GPUs as a100x8"),
         (["--target=here", "--output=/nowhere/plan.json"], "output=/nowhere/plan.json: there is no folder"),
         (["--target=here", "--config.mesh.data=3"], "3 parts, which does not go with 1 devices"),
+        (["--target=here", "--config.train.lora_rank=999"], "train.lora_rank=999: this model's smallest"),
     ],
 )
 def test_what_cannot_be_planned_is_told_in_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import transformers
 from flax import nnx
 
 from envisions_jax import Policy, testing
-from envisions_jax.models.config import ModelError
+from envisions_jax.config import Config, with_values
+from envisions_jax.config_rules import ConfigError
 from envisions_jax.models.lora import merge, new_adapters
 from envisions_jax.models.weights import flat, slot
-from envisions_jax.training import Example, StepStats, TrainConfig, Trainer
+from envisions_jax.stages.run import check_adapters
+from envisions_jax.training import CheckpointError, Example, StepStats, TrainConfig, Trainer
 from envisions_jax.training.packing import Microbatch, pack, row_shapes
-from envisions_jax.training.step import TrainStep, microbatch_loss
+from envisions_jax.training.step import SMALL, TrainStep, microbatch_loss
 
 EXAMPLES = [Example([1, 20 + n, *range(30, 33 + n % 5)], [50 + n, 61, 2], "L1") for n in range(12)]
 CONFIG = TrainConfig(
@@ -44,15 +46,17 @@ def largest_difference(a: Any, b: Any) -> float:
 def random_adapters(policy: Policy) -> nnx.State:
     """With a B that is not zero, so that A has a gradient."""
     adapters = new_adapters(policy.params, CONFIG.lora_rank, jax.random.key(1))
-    key = jax.random.key(2)
-    return jax.tree.map(lambda x: 0.1 * jax.random.normal(key, x.shape), adapters)
+    leaves, structure = jax.tree.flatten(adapters)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    values = [0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, values)
 
 
 def test_gradients_equal_those_of_merged_weights_in_pytorch(tmp_path: Path) -> None:
     policy = testing.tiny_policy()
     adapters = random_adapters(policy)
     step = TrainStep(policy.graphdef, CONFIG)
-    _, sums = step.start(policy.params)
+    _, sums, _ = step.start(policy.params, 0)
     for microbatch in microbatches():
         sums = step.accumulate(sums, adapters, policy.params, microbatch)
 
@@ -110,17 +114,35 @@ def test_training_changes_the_linear_maps_of_the_layers_alone(dtype: str) -> Non
         assert same == (path[-1] != "kernel")
 
 
+def interrupt(stats: StepStats) -> None:
+    if stats.step == 3:
+        raise KeyboardInterrupt
+
+
+def test_adapters_begin_otherwise_with_another_seed() -> None:
+    policy = testing.tiny_policy()
+    step = TrainStep(policy.graphdef, CONFIG)
+    one, again, other = (step.start(policy.params, seed).state.params for seed in (3, 3, 4))
+    assert largest_difference(one, again) == 0.0
+    for path, leaf in flat(one):
+        assert bool(jnp.array_equal(leaf[...], dict(flat(other))[path][...])) == (path[-1] == "b"), path
+
+
+def test_adapters_are_not_continued_beside_other_weights(tmp_path: Path) -> None:
+    """Of which the small arrays are the same, as adapters leave them."""
+    policy = testing.tiny_policy(hidden_size=64, intermediate_size=1056)
+    trainer = Trainer(policy, CONFIG)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(policy.params, EXAMPLES, checkpoint_dir=tmp_path, on_step=interrupt)
+    other = jax.tree.map(lambda x: x + (x.size > SMALL) * 1e-6, policy.params)
+    with pytest.raises(CheckpointError, match="different large weights"):
+        trainer.train(other, EXAMPLES, checkpoint_dir=tmp_path)
+
+
 def test_an_interrupted_training_ends_as_a_whole_one(tmp_path: Path) -> None:
     policy = testing.tiny_policy()
     trainer = Trainer(policy, CONFIG)
     whole, _ = trainer.train(policy.params, EXAMPLES, seed=3)
-    other, _ = trainer.train(policy.params, EXAMPLES, seed=4)
-    assert largest_difference(whole, other) > 1e-4
-
-    def interrupt(stats: StepStats) -> None:
-        if stats.step == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         trainer.train(policy.params, EXAMPLES, seed=3, checkpoint_dir=tmp_path, on_step=interrupt)
     resumed, stats = trainer.train(policy.params, EXAMPLES, seed=3, checkpoint_dir=tmp_path)
@@ -135,7 +157,7 @@ def test_a_step_spares_the_gradients_of_weights() -> None:
     compiled = {}
     for rank in (0, 4):
         step = TrainStep(policy.graphdef, TrainConfig(lora_rank=rank))
-        state, sums = jax.eval_shape(step.start, policy.params)
+        state, sums, _ = jax.eval_shape(step.start, policy.params, 0)
         frozen = step.frozen(policy.params)
         compiled[rank] = step.accumulate.lower(sums, state.params, frozen, microbatch).compile()
     flops = {rank: program.cost_analysis()["flops"] for rank, program in compiled.items()}
@@ -145,5 +167,7 @@ def test_a_step_spares_the_gradients_of_weights() -> None:
 
 
 def test_a_rank_beyond_the_weights_is_refused(tiny_policy: Policy) -> None:
-    with pytest.raises(ModelError, match=r"LoRA of rank 4096: .* allows 1 to"):
-        new_adapters(tiny_policy.params, 4096, jax.random.key(0))
+    config = with_values(Config(), {"train.lora_rank": 17})
+    with pytest.raises(ConfigError, match=r"train.lora_rank=17: .* allows 1 to 16"):
+        check_adapters(config, tiny_policy.config)
+    check_adapters(with_values(config, {"train.lora_rank": 16}), tiny_policy.config)

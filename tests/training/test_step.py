@@ -55,7 +55,7 @@ def in_our_layout(model: Any, folder: Path) -> Any:
 
 
 def accumulated(step: TrainStep, params: Any) -> Any:
-    state, sums = step.start(params)
+    state, sums, _ = step.start(params, 0)
     for microbatch in pack(EXAMPLES, SHAPES):
         sums = step.accumulate(sums, state.params, (), microbatch)
     return sums
@@ -92,7 +92,7 @@ def test_l1_l2_gradient_and_update_equal_pytorch(tied: bool, tmp_path: Path) -> 
             parameter.copy_(weights[name])
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
     optimizer.step()
-    state, _ = step.start(policy.params)
+    state, *_ = step.start(policy.params, 0)
     state, zeros, found_norm, _ = step.update(state, sums, jnp.float32(1e-4))
     assert float(found_norm) == pytest.approx(float(norm), abs=1e-5)
     assert largest_difference(state.params, in_our_layout(model, tmp_path / "after")) <= 1e-5
@@ -153,7 +153,7 @@ def test_no_example_sees_another_in_its_row(
 def test_packed_together_equals_one_by_one(tiny_policy: Policy) -> None:
     step = TrainStep(tiny_policy.graphdef, TrainConfig())
     together = accumulated(step, tiny_policy.params)
-    state, alone = step.start(tiny_policy.params)
+    state, alone, _ = step.start(tiny_policy.params, 0)
     for example in EXAMPLES:
         (batch,) = pack([example], SHAPES)
         share = (batch.target_weights / len(EXAMPLES)).astype(np.float32)
@@ -178,7 +178,7 @@ def test_no_tensor_of_all_positions_and_the_vocabulary() -> None:
 
 def test_weights_in_bfloat16_are_trained_in_float32(tiny_policy: Policy) -> None:
     half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), tiny_policy.params)
-    state, _ = TrainStep(tiny_policy.graphdef, TrainConfig()).start(half)
+    state, *_ = TrainStep(tiny_policy.graphdef, TrainConfig()).start(half, 0)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
 
 
@@ -191,7 +191,7 @@ def test_a_mesh_that_computes_in_bfloat16_learns_what_float32_does(tied: bool) -
         graphdef, _ = abstract(policy.config, dtype=jnp.dtype(dtype))
         layout = Layout(policy.config, make_mesh(MeshConfig(), jax.devices()[:1]))
         step = TrainStep(graphdef, TrainConfig(rows=1, row_length=32), layout)
-        state, sums = step.start(policy.params)
+        state, sums, _ = step.start(policy.params, 0)
         [microbatch] = pack([Example([1, 2, 3], [4, 5], "L1")], row_shapes(1, 32, 32))
         sums = step.accumulate(
             sums, state.params, (), microbatch._replace(num_targets=np.array([2], np.int32))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from envisions_jax import Policy
 from envisions_jax.parallel import Layout, MeshConfig, make_mesh
 from envisions_jax.testing import tiny_policy
-from envisions_jax.training import Example, TrainConfig
+from envisions_jax.training import Example, StepStats, TrainConfig, Trainer
 from envisions_jax.training.packing import pack, row_shapes, side_by_side
 from envisions_jax.training.step import TrainStep
 
@@ -32,7 +33,7 @@ def trained(policy: Policy, layout: Layout | None, config: TrainConfig = CONFIG)
     params = policy.params
     if layout is not None:
         params = jax.device_put(params, layout.shardings(params))
-    state, sums = step.start(params)
+    state, sums, _ = step.start(params, 0)
     if config.lora_rank:  # a B that is not zero, so that A has a gradient
         adapters = jax.tree.map(lambda x: np.full(x.shape, 0.01, x.dtype) + x, state.params)
         state = state._replace(params=jax.device_put(adapters, jax.tree.map(_sharding, state.params)))
@@ -81,6 +82,32 @@ def test_lora_equals_that_of_one_device(mesh: MeshConfig) -> None:
         assert leaf.sharding.is_equivalent_to(before.sharding, leaf.ndim)
 
 
+def test_a_training_of_adapters_on_a_mesh_goes_on_and_compiles_nothing_twice(tmp_path: Path) -> None:
+    policy = tiny_policy(**SETTINGS)
+    layout = layout_of(policy, MeshConfig(data=2, tensor=2))
+    config = dataclasses.replace(
+        CONFIG, lora_rank=4, learning_rate=1e-3, batch_size=8, max_length=32, checkpoint_every_steps=1
+    )
+    examples = [Example([5 + n, *range(9)], [7, 8, 9 + n], "L1") for n in range(24)]
+    alone, _ = Trainer(policy, config).train(policy.params, examples, seed=3)
+    trainer = Trainer(policy, config, layout)
+    params = jax.device_put(policy.params, layout.shardings(policy.params))
+    together, stats = trainer.train(params, examples, seed=3)
+    assert largest_difference(alone, together) <= 1e-5
+    assert largest_difference(alone, policy.params) > 1e-4
+
+    def interrupt(stats: StepStats) -> None:
+        if stats.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(params, examples, seed=3, checkpoint_dir=tmp_path, on_step=interrupt)
+    resumed, stats = trainer.train(params, examples, seed=3, checkpoint_dir=tmp_path)
+    assert stats.resumed_from == 1
+    assert largest_difference(together, resumed) == 0.0
+    assert trainer.compiled == 4
+
+
 @pytest.mark.parametrize("mesh", MESHES, ids=str)
 def test_weights_gradients_and_moments_lie_in_parts(mesh: MeshConfig) -> None:
     policy = tiny_policy(**SETTINGS)
@@ -102,7 +129,8 @@ def test_weights_are_gathered_one_by_one_and_gradients_scattered(remat: bool) ->
     policy = tiny_policy(num_layers=6, hidden_size=64, intermediate_size=256, vocab_size=272)
     layout = layout_of(policy, MeshConfig())
     step = TrainStep(policy.graphdef, TrainConfig(rows=1, row_length=32, remat=remat), layout)
-    state, sums = jax.eval_shape(step.start, jax.device_put(policy.params, layout.shardings(policy.params)))
+    params = jax.device_put(policy.params, layout.shardings(policy.params))
+    state, sums, _ = jax.eval_shape(step.start, params, 0)
     [microbatch] = side_by_side(pack([Example([1, 2], [3])], SHAPES[:1]), layout.lanes)
     program = step.accumulate.lower(sums, state.params, (), microbatch).compile().as_text()
     gathered = [
