@@ -63,7 +63,7 @@ def make_plan(
     Returns whether all of it fits, and the same as plain data.
     """
     # Here, not above: the environment of the target's compiler has to be set before JAX is imported.
-    from envisions_jax.plan.compiling import compile_all, compile_one
+    from envisions_jax.plan.compiling import compile_all
     from envisions_jax.plan.programs import sampling_programs, training_programs
     from envisions_jax.plan.report import (
         least_step,
@@ -96,9 +96,7 @@ def make_plan(
     if stages != "sampling":
         plan["fsdp"] = _tell_fsdp(run, compiled, reporter)
         once = next(one for one in compiled if one.program.name.startswith("microbatch"))
-        again = next(one for one in training_programs(run, factor=2) if one.units == 2 * once.program.units)
-        reporter.line(f"compiling training: {again.name}, to see by how much memory grows")
-        plan["most_rows"] = rows = most_rows(once, compile_one(again), run.memory)
+        plan["most_rows"] = rows = most_rows(once, _with_more_rows(run, once, reporter), run.memory)
         length = config.train.row_length
         lanes = run.layout.lanes
         reporter.line(f"largest microbatch that fits: {rows} rows of {length} in each of {lanes} lanes")
@@ -116,6 +114,21 @@ def make_plan(
     reporter.line(told)
     plan["verdict"] = told
     return told.startswith("it fits"), plan
+
+
+def _with_more_rows(run: AbstractRun, once: Compiled, reporter: Reporter) -> Compiled:
+    """A microbatch of so many more rows that it takes more memory: a few may fit what one takes anyway."""
+    from envisions_jax.plan.compiling import compile_one
+    from envisions_jax.plan.programs import training_programs
+
+    for factor in (2, 4, 8, 16):
+        rows = factor * once.program.units
+        program = next(one for one in training_programs(run, factor) if one.units == rows)
+        reporter.line(f"compiling training: {program.name}, to see by how much memory grows")
+        more = compile_one(program)
+        if more.peak > once.peak:
+            break
+    return more
 
 
 def _abstract_run(config: Config, target: Target | None) -> AbstractRun:

@@ -152,11 +152,11 @@ def most_slots(compiled: Sequence[Compiled], memory: int) -> int | None:
     return min(found) // 8 * 8 or min(found)
 
 
-def most_rows(once: Compiled, twice: Compiled, memory: int) -> int:
-    """Rows of a lane's microbatch that would fit, from programs of some and of twice as many."""
-    a_row = (twice.peak - once.peak) / (twice.program.units - once.program.units)
-    more = (USABLE * memory - once.peak) / max(a_row, 1)
-    return max(0, once.program.units + math.floor(more))
+def most_rows(once: Compiled, more: Compiled, memory: int) -> int:
+    """Rows of a lane's microbatch that would fit, from programs of some and of more that take more memory."""
+    a_row = (more.peak - once.peak) / (more.program.units - once.program.units)
+    further = (USABLE * memory - once.peak) / max(a_row, 1)
+    return max(0, once.program.units + math.floor(further))
 
 
 def _most(one: Compiled, grows: int, memory: int) -> int:
