@@ -1,5 +1,6 @@
 """What the commands have in common: the model that they open for a run, and how they tell errors."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,9 @@ from envisions_jax.parallel import make_mesh
 from envisions_jax.policy import Policy
 from envisions_jax.store import StoreError
 from envisions_jax.training import CheckpointError, TrainingError
+
+# Set where a scheduler gives GPUs to a job.
+_GPUS_GIVEN = ("SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES")
 
 
 @contextmanager
@@ -49,6 +53,18 @@ def speaking_errors() -> Iterator[None]:
         envs.EnvironmentFailure,
     ) as error:
         raise RunError(str(error)) from error
+
+
+def told_devices(policy: Policy) -> str:
+    """Where a run computes, for whoever starts it; a warning if that is not where it was meant to be."""
+    devices = jax.devices()
+    told = f"{len(devices)} x {devices[0].device_kind}, computing in {policy.dtype.name}"
+    given = next((name for name in _GPUS_GIVEN if os.environ.get(name)), None)
+    if policy.platform == "cpu" and given and not os.environ.get("JAX_PLATFORMS"):
+        told += (
+            f"; {given}={os.environ[given]} tells of GPUs, which JAX does not find: see requirements-gpu.txt"
+        )
+    return told
 
 
 def open_policy(config: Config) -> Policy:

@@ -19,7 +19,7 @@ from absl import flags
 from envisions_jax import command_line
 from envisions_jax.command_line import RunError
 from envisions_jax.config import Config
-from envisions_jax.config_rules import check_model
+from envisions_jax.config_rules import ConfigError, check_model
 from envisions_jax.progress import Reporter
 from envisions_jax.store import StoreCorruptError, StoreError, TrajectoryStore, check_free
 from envisions_jax.task_sets import GivenTasks, given_tasks
@@ -78,6 +78,8 @@ def _join() -> bool:
 
     try:
         hosts.start()
+    except hosts.VariablesError as error:
+        raise ConfigError(str(error)) from error
     except hosts.HostsError as error:
         raise RunError(str(error)) from error
     return hosts.is_first()
@@ -101,6 +103,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     """Open everything, run the loop, and tell how it went."""
     from envisions_jax import hosts
     from envisions_jax.clock import compiled_programs
+    from envisions_jax.entry_points import told_devices
     from envisions_jax.loop import run_loop
     from envisions_jax.memory import peak_memory_gib
     from envisions_jax.stages.run import reckon
@@ -114,6 +117,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     verb = f"{done} of {total} iterations done, going on" if workdir.store.exists() else "starting"
     reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
     with open_run(config, workdir, given, reporter) as run:
+        reporter.line(told_devices(run.base))
         reporter.line(reckon(run).told)
         run_loop(run)
     if not hosts.is_first():

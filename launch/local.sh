@@ -8,7 +8,7 @@
 # times, when the process was killed. Exit codes 0 (done), 1 (a problem that was told in one line, or a
 # defect), 2 (a configuration that cannot work), 130 (interrupted by hand) and 143 (stopped by a scheduler) are
 # final. Relative paths are those of where it is called.
-# ENVISIONS_RESTARTS=0 turns restarts off.
+# ENVISIONS_RESTARTS=0 turns restarts off. GPUs are found where requirements-gpu.txt is installed in .venv.
 set -uo pipefail
 
 case ${1-} in -h | --help)

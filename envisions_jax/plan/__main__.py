@@ -8,8 +8,8 @@ Every program of the run is compiled by the accelerator's own compiler, on the m
 the longest prompts that the configuration allows. No weights are read: `model.path` may be a folder, or the
 id of a model whose shape is known (LLaMA-2 7B and 13B).
 
-Targets: a100x8, h100x8 (or 1, 2, 4, 16, 32 ...), v4-8, v5p-8, v5e-16, v6e-8 ..., or `here`: the devices that
-there are. Exit code 3: it does not fit.
+Targets: a100x8, h100x8 (1 to 8, or machines of 8), v4-8, v5p-8, v5e-16 (also v5litepod-16), v6e-8 ..., or
+`here`, the devices that there are, which is the default. Exit code 3: it does not fit.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def main(config: Config, values: flags.FlagValues) -> int:
     output = Path(values.output) if values.output else None
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"output={values.output}: there is no folder {output.parent}; make it first")
+    if output is not None and output.is_dir():
+        raise ConfigError(f"output={values.output}: is a folder; name a file")
     target = None if values.target == "here" else parse_target(values.target)
     if target is not None:
         target.prepare()  # before JAX is imported
@@ -77,7 +79,7 @@ def make_plan(
     run = _abstract_run(config, target)
     chip, devices = _chip(target), run.mesh.size
     sizes = " x ".join(f"{axis} {size}" for axis, size in run.mesh.shape.items())
-    name = target.name if target else f"{devices} devices that are here"
+    name = target.name if target else f"{_counted(devices, 'device')} here"
     reporter.line(f"{config.model.path} by {config.name} on {name}: {sizes}, {run.policy.dtype.name}")
     wanted = [] if stages == "sampling" else list(training_programs(run))
     wanted += [] if stages == "training" else list(sampling_programs(run))
@@ -99,15 +101,15 @@ def make_plan(
         plan["most_rows"] = rows = most_rows(once, _with_more_rows(run, once, reporter), run.memory)
         length = config.train.row_length
         lanes = run.layout.lanes
-        reporter.line(f"largest microbatch that fits: {rows} rows of {length} in each of {lanes} lanes")
+        reporter.line(f"largest microbatch that fits: {rows} x {length} in {_each_of(lanes)}")
         if target is not None:
             plan["step_s"] = seconds = least_step(compiled, config.train.batch_size, lanes, chip, devices)
             size = config.train.batch_size
-            reporter.line(f"a step of {size} examples that fill their rows takes {seconds:.2f} s at best")
+            reporter.line(f"a step of {size} examples that fill their rows takes {seconds:.3g} s at best")
     if (slots := most_slots(compiled, run.memory)) is not None:
         plan["most_slots"] = slots * run.policy.lanes
         reporter.line(
-            f"slots that fit: {slots} in each of {run.policy.lanes} lanes of a host "
+            f"slots that fit: {slots} in {_each_of(run.policy.lanes)} of a host "
             f"(sampler.slots={slots * run.policy.lanes})"
         )
     told = verdict(compiled, run.memory)
@@ -148,7 +150,7 @@ def _abstract_run(config: Config, target: Target | None) -> AbstractRun:
         mesh = make_mesh(config.mesh, devices)
         return AbstractRun(config, model, mesh, device_memory() if target is None else target.chip.memory)
     except ModelError as error:
-        raise RunError(str(error)) from error
+        raise ConfigError(f"model.path={config.model.path}: {error}") from error
     except MeshError as error:
         raise ConfigError(str(error)) from error
 
@@ -160,6 +162,14 @@ def _chip(target: Target | None) -> Chip:
     return Chip(flops=float("inf"), bandwidth=float("inf"), links=float("inf"), memory=0)
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _each_of(lanes: int) -> str:
+    return "the one lane" if lanes == 1 else f"each of {lanes} lanes"
+
+
 def _tell_fsdp(run: AbstractRun, compiled: Sequence[Compiled], reporter: Reporter) -> dict[str, float]:
     """What a microbatch sends beside what FSDP has to."""
     once = next(one for one in compiled if one.program.name.startswith("microbatch"))
@@ -169,16 +179,17 @@ def _tell_fsdp(run: AbstractRun, compiled: Sequence[Compiled], reporter: Reporte
     least = run.least.of_fsdp(lora=not has_gradients) * (devices - 1) / devices
     if not least or run.mesh.shape["tensor"] > 1:  # where activations are exchanged too
         return {"sent": sent, "least": 0.0}
+    scattered = ", gradients scattered" if has_gradients else ""
     reporter.line(
-        f"a microbatch sends {sent / 1e9:.2f} GB from each device, {sent / least:.2f} times FSDP's least "
-        f"({least / 1e9:.2f}: weights gathered forward and backward{', gradients scattered' * has_gradients})"
+        f"a microbatch sends {sent / 1e9:.2f} GB from each device, {sent / least:.2f} times what FSDP sends "
+        f"({least / 1e9:.2f}: weights gathered forward and backward{scattered}; embeddings once here)"
     )
     return {"sent": sent, "least": least}
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("target", "here", "a100x8, h100x8, v5p-8, v5e-16 ..., or here")
-    flags.DEFINE_enum("stages", "all", _STAGES, "what to compile")
+    flags.DEFINE_string("target", "here", "a100x8, h100x8, v5p-8, v5e-16 ...; by default what is here")
+    flags.DEFINE_enum("stages", "all", _STAGES, "what to compile: training, sampling, by default all")
     flags.DEFINE_string("output", "", "JSON file to write the plan to")
 
 

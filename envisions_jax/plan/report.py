@@ -10,12 +10,13 @@ from typing import Any
 from rich.table import Table
 
 from envisions_jax.budget import ADVICE
+from envisions_jax.command_line import GPU_SHARE
 from envisions_jax.plan.hlo import Collective
 from envisions_jax.plan.programs import Program
 from envisions_jax.plan.targets import Chip
 
 GIB = 2**30
-USABLE = 0.92  # of the memory; the rest is the runtime's own, and that of the libraries for collectives
+USABLE = GPU_SHARE  # of the memory
 
 
 @dataclasses.dataclass(frozen=True)

@@ -135,6 +135,7 @@ def parse_target(name: str) -> Target:
     >>> parse_target("a100x16").topology, parse_target("v5p-8").devices
     ('2x1x8', 4)
     """
+    given, name = name, name.lower().replace("v5litepod-", "v5e-")  # which is Google Cloud's name for it
     if found := re.fullmatch(r"([a-z]+\d+)x(\d+)", name):
         generation, devices = found[1], int(found[2])
         hosts, rest = divmod(devices, GPUS_OF_A_HOST)
@@ -146,8 +147,10 @@ def parse_target(name: str) -> Target:
         shapes = _GRID if found[1] in ("v5e", "v6e") else _TORUS
         if not rest and chips in shapes:
             return Target(name, "tpu", TPUS[found[1]], chips, f"{found[1]}:{shapes[chips]}", found[1])
+        sizes = ", ".join(f"{found[1]}-{chips * CORES[found[1]]}" for chips in shapes)
+        raise ConfigError(f"target={given!r}: there are {sizes}")
     raise ConfigError(
-        f"target={name!r}: name GPUs as {' or '.join(f'{one}x8' for one in GPUS)} (whole machines of "
+        f"target={given!r}: name GPUs as {' or '.join(f'{one}x8' for one in GPUS)} (whole machines of "
         f"{GPUS_OF_A_HOST} beyond that), TPUs as {', '.join(f'{one}-16' for one in TPUS)}, or 'here'"
     )
 

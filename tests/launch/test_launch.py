@@ -97,11 +97,20 @@ def test_a_job_that_lacks_something_says_what(site: Path) -> None:
 
 
 def test_a_slice_is_asked_for_with_its_type(site: Path) -> None:
-    done, called = launch(site, "launch/tpu_pod.sh", "create", "mine", TYPE="v5e-16", ZONE="here-a", SPOT="1")
+    asked = {"TYPE": "v5litepod-16", "ZONE": "here-a", "SPOT": "1"}
+    done, called = launch(site, "launch/tpu_pod.sh", "create", "mine", **asked)
     assert done.returncode == 0, done.stderr
     words = called.split("\n")
     assert words[:6] == ["gcloud", "compute", "tpus", "queued-resources", "create", "mine"]
-    assert {"--accelerator-type=v5e-16", "--zone=here-a", "--spot"} <= set(words)
+    assert {"--accelerator-type=v5litepod-16", "--zone=here-a", "--spot"} <= set(words)
+    assert "--runtime-version=v2-alpha-tpuv5-lite" in words
+
+
+def test_a_type_without_a_known_runtime_asks_for_one(site: Path) -> None:
+    done, called = launch(site, "launch/tpu_pod.sh", "create", "mine", TYPE="v9-16")
+    assert (done.returncode, called) == (2, "") and "set RUNTIME" in done.stderr
+    done, called = launch(site, "launch/tpu_pod.sh", "create", "mine", TYPE="v9-16", RUNTIME="its-own")
+    assert done.returncode == 0 and "--runtime-version=its-own" in called
 
 
 def test_all_hosts_of_a_slice_run_the_same_command(site: Path) -> None:
@@ -137,7 +146,7 @@ def test_the_job_set_starts_as_many_processes_as_it_says() -> None:
     job = replicated["template"]["spec"]
     [container] = job["template"]["spec"]["containers"]
     environment = {one["name"]: one for one in container["env"]}
-    assert set(environment) == set(VARIABLES)
+    assert set(environment) == {*VARIABLES, "HF_HOME"}
     assert job["parallelism"] == job["completions"] == int(environment["JAX_NUM_PROCESSES"]["value"])
     assert job["completionMode"] == "Indexed"  # which numbers them
     host = f"{jobs['metadata']['name']}-{replicated['name']}-0-0.{jobs['spec']['network']['subdomain']}"
@@ -149,4 +158,6 @@ def test_the_image_has_the_packages_of_the_gpu_list() -> None:
     instructions = (LAUNCH / "Dockerfile").read_text()
     copied = [line.split()[1:-1] for line in instructions.splitlines() if line.startswith("COPY")]
     assert all((ROOT / name).exists() for names in copied for name in names)
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert sent == {name for names in copied for name in names}
     assert "-r requirements-gpu.txt" in instructions and "envisions_jax.main" in instructions
