@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,9 @@ def pytest_configure() -> None:
     """Compiled programs are kept between test runs; only those that took longer than reading them back."""
     jax.config.update("jax_compilation_cache_dir", str(_CACHE / "jax-tests"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # What a shell starts behind it ignores Ctrl-C, and so would the programs that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
