@@ -6,8 +6,8 @@ EXPECT:  the paper's 7B row after 8 iterations: ProofWriter 52.83, RuleTaker 62.
          answer relations (not reproduced here: it needs accelerators)
          :cpu: 45.0 % after the cold start on 64 demonstrations; after iterations 1 to 3 61.1, 72.2, 72.8 %
          (seed 0; its control 58.9, 58.9, 60.6) and 68.3, 75.0, 78.3 % (seed 1; its control 65.6, 68.9,
-         67.2). Seed 2 has not been run to its end yet. Names in upper case, of other tokens than the theory's
-         words: 46.1; 61.7, 51.1 % after two (seed 0)
+         67.2); seed 2 starts at 33.3 %: 61.7, 68.9, 65.0 % (its control 57.2, 59.4, 60.6). Names in upper
+         case, of other tokens than the theory's words: 46.1; 61.7, 51.1 % after two (seed 0)
 COST:    18,000 explorations an iteration, and after the first as many refinements: not measured yet
          :cpu: 71 minutes on 2 CPU cores, in part with other work beside it; 10.8 GiB
 
