@@ -9,7 +9,7 @@ EXPECT:  the paper's 7B row after 8 iterations: ProofWriter 52.83, RuleTaker 62.
          67.2); seed 2 starts at 33.3 %: 61.7, 68.9, 65.0 % (its control 57.2, 59.4, 60.6). Names in upper
          case, of other tokens than the theory's words: 46.1; 61.7, 51.1 % after two (seed 0)
 COST:    18,000 explorations an iteration, and after the first as many refinements: not measured yet
-         :cpu: 71 minutes on 2 CPU cores, in part with other work beside it; 10.8 GiB
+         :cpu: 71 and 81 minutes on 2 CPU cores (seeds 0 and 2), with other work beside it; 11.3 GiB
 
 Needs the extra `logic` (Pyke). Data sets come from the hub (extra `data`), or from a folder by
 --config.tasks.path. `:cpu` teaches the small default model theories of 3 to 6 sentences, which are made on
