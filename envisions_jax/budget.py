@@ -3,8 +3,8 @@
 Sampling holds theta_0, the policy, and the keys and values of what is being decoded; where those weights lie
 in parts on a mesh, or are of another type than is computed in, also a copy to sample with. Training holds
 theta_0, the weights it changes (or LoRA's adapters), their gradients and two moments, and the activations of
-one microbatch. Checked in the tests against XLA's own
-account of the compiled programs; `envisions_jax.plan` has that account for accelerators.
+one microbatch. Checked in the tests against XLA's own account of the compiled programs on one device;
+`envisions_jax.plan` has that account for accelerators.
 """
 
 from __future__ import annotations
@@ -131,15 +131,15 @@ def activation_bytes(
         scores = config.num_heads  # their sums alone
     a_layer = wide * policy.dtype.itemsize + scores * FLOAT32
     a_token = config.num_layers * a_layer
-    if remat and policy.platform != "cpu":
+    recomputes = remat and policy.platform != "cpu"
+    if recomputes:
         a_token = config.num_layers * config.hidden_size * policy.dtype.itemsize + a_layer
     activations = rows * row_length * a_token
-    if lora_rank and not policy.samples_as_it_is and not (remat and policy.platform != "cpu"):
-        # Weights in the type they are computed in wait for the backward pass.
-        activations += _count(policy.params, policy.layout) * policy.dtype.itemsize
-    if policy.mesh is None:
-        return activations + _trained(policy, lora_rank) * FLOAT32 // 2
-    return activations + _gathered_bytes(policy, has_gradients=not lora_rank)
+    if policy.mesh is not None:
+        return activations + _gathered_bytes(policy, has_gradients=not lora_rank)
+    if lora_rank and not recomputes:
+        activations += _sampled_bytes(policy)  # as large: what is computed with waits for the backward pass
+    return activations + _trained(policy, lora_rank) * FLOAT32 // 2
 
 
 def _gathered_bytes(policy: Policy, *, has_gradients: bool) -> int:

@@ -22,8 +22,8 @@ from envisions_jax.policy import Policy
 from envisions_jax.store import StoreError
 from envisions_jax.training import CheckpointError, TrainingError
 
-# Set where a scheduler gives GPUs to a job.
-_GPUS_GIVEN = ("SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES")
+# Name the GPUs that a scheduler gives to a job.
+_GPUS_GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES")
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def told_devices(policy: Policy) -> str:
     """Where a run computes, for whoever starts it; a warning if that is not where it was meant to be."""
     devices = jax.devices()
     told = f"{len(devices)} x {devices[0].device_kind}, computing in {policy.dtype.name}"
-    given = next((name for name in _GPUS_GIVEN if os.environ.get(name)), None)
+    given = next((name for name in _GPUS_GIVEN if os.environ.get(name, "") not in ("", "-1")), None)
     if policy.platform == "cpu" and given and not os.environ.get("JAX_PLATFORMS"):
         told += (
             f"; {given}={os.environ[given]} tells of GPUs, which JAX does not find: see requirements-gpu.txt"
