@@ -19,6 +19,7 @@ from envisions_jax.memory import restart_with_huge_pages
 if TYPE_CHECKING:
     from benchmarks.models import Contenders
 
+WITH_CASES = ("sampling", "stages", "scoring", "training")  # whose cases can be measured each alone
 WORKLOADS = ("sampling", "stages", "scoring", "training", "iteration", "sandbox", "logic")
 BUSY = 10.0  # percent of the cores in use before we begin: another program surely takes part
 
@@ -29,6 +30,7 @@ class Options:
 
     repeats: int = 3
     quick: bool = False  # toy sizes, to see that everything runs
+    case: str = ""  # only cases with this in their names
 
 
 class Bench:
@@ -36,12 +38,18 @@ class Bench:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.offered: list[str] = []  # the names of all cases that were asked about
 
     @functools.cached_property
     def contenders(self) -> Contenders:
         from benchmarks import models
 
         return models.load()
+
+    def wants(self, name: str) -> bool:
+        """Whether the case `name` is to be measured."""
+        self.offered.append(name)
+        return self.options.case in name
 
     def rates(self) -> Rates:
         """What the machine can do now; measured anew for each workload."""
@@ -74,6 +82,8 @@ def _measure(names: Sequence[str], options: Options, json_path: str) -> None:
     for name in names:
         workload = importlib.import_module(f"benchmarks.{name}")
         results[name] = workload.measure(bench)
+        if options.case and not results[name]:
+            raise BenchmarkError(f"--case={options.case}: none of {'; '.join(bench.offered)}")
         report.show(console, workload.TITLE, results[name])
         if json_path:  # after each, so that an interrupted run keeps what it has
             report.write_json(json_path, about, results)
@@ -87,6 +97,9 @@ def _parse(names: Sequence[str]) -> tuple[Options, str]:
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side (default: 3)")
     parser.add_argument("--quick", action="store_true", help="toy sizes, one turn: a smoke test")
     parser.add_argument("--json", default="", metavar="FILE", help="also write everything measured")
+    if names[0] in WITH_CASES and len(names) == 1:
+        parser.add_argument("--case", default="", metavar="TEXT", help="only cases whose names contain it")
+    parser.set_defaults(case="")
     values = parser.parse_args()
     if values.repeats < 1:
         parser.error(f"--repeats={values.repeats}: measure at least once")
@@ -95,4 +108,4 @@ def _parse(names: Sequence[str]) -> tuple[Options, str]:
             open(values.json, "a", encoding="utf-8").close()
         except OSError as error:
             parser.error(f"--json={values.json}: cannot be written ({error.strerror})")
-    return Options(1 if values.quick else values.repeats, values.quick), values.json
+    return Options(1 if values.quick else values.repeats, values.quick, values.case), values.json

@@ -97,15 +97,19 @@ def measure(bench: Bench) -> list[Case]:
     quick, contenders, cases = bench.options.quick, bench.contenders, []
     for name, kind in KINDS.items():
         tasks = 2 if quick else 8
+        peers = {name: ("float32", kind.asked)}
+        if kind.asked_bf16 is not None:
+            peers[f"{name}, peer in bfloat16"] = ("bfloat16", kind.asked_bf16)
+        peers = {title: peer for title, peer in peers.items() if bench.wants(title)}
+        if not peers:
+            continue
         prompts, stop = kind.prompts(contenders.tokenizer, tasks, 5)
         k, limit = min(kind.k, 2) if quick else kind.k, 8 if quick else kind.max_new_tokens
         workload = Workload(contenders, prompts, stop, k, limit)
-        for peer, asked in (("float32", kind.asked), ("bfloat16", kind.asked_bf16)):
-            if asked is not None:
-                rates = bench.rates()
-                sides = interleave(_ours(workload), _peer(workload, peer), bench.options.repeats)
-                title = name if peer == "float32" else f"{name}, peer in {peer}"
-                cases.append(Case(title, "sampled tokens", *sides, asked=asked, rates=rates))
+        for title, (peer, asked) in peers.items():
+            rates = bench.rates()
+            sides = interleave(_ours(workload), _peer(workload, peer), bench.options.repeats)
+            cases.append(Case(title, "sampled tokens", *sides, asked=asked, rates=rates))
     return cases
 
 

@@ -77,6 +77,8 @@ def measure(bench: Bench) -> list[Case]:
     }
     cases = []
     for name, workload in workloads.items():
+        if not bench.wants(name):
+            continue
         rates = bench.rates()
         batch = _best_batch(workload)
         _check(workload)

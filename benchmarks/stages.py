@@ -25,13 +25,17 @@ def measure(bench: Bench) -> list[Case]:
     """Prefill of prompts that share nothing, and decoding with all slots in use."""
     quick, contenders = bench.options.quick, bench.contenders
     cases = []
-    for name, count, length in (("300", 32, 300), ("1,500", 8, 1500)):
+    for count, length in ((32, 300), (8, 1500)):
+        if not bench.wants(name := f"prefill, prompts of {length:,} tokens"):
+            continue
         prompts = texts.distinct_prompts(contenders.tokenizer, 2 if quick else count, length)
-        cases.append(_case(bench, f"prefill, prompts of {name} tokens", _prefill(contenders, prompts), 0.85))
+        cases.append(_case(bench, name, _prefill(contenders, prompts), 0.85))
     for slots in (8,) if quick else (40, 80):
+        if not bench.wants(name := f"decoding in {slots} slots"):
+            continue
         prompts = texts.distinct_prompts(contenders.tokenizer, slots, 32)
         asked = 0.6 if slots == 80 else None
-        cases.append(_case(bench, f"decoding in {slots} slots", _decode(contenders, prompts), asked))
+        cases.append(_case(bench, name, _decode(contenders, prompts), asked))
     return cases
 
 

@@ -63,9 +63,11 @@ def measure(bench: Bench) -> list[Case]:
     rows, length = (1, 64) if quick else (4, 512)
     cases = []
     for name, targets in (("4 × 512, a quarter learnt", length // 4), ("4 × 512, all learnt", length - 1)):
-        workload = _padded(bench.contenders, rows, length, targets)
-        cases.append(_case(bench, name, "padded tokens", workload, asked=1.1))
-    cases.append(_case(bench, "pool of short examples", "real tokens", _pool(bench), asked=1.5))
+        if bench.wants(name):
+            workload = _padded(bench.contenders, rows, length, targets)
+            cases.append(_case(bench, name, "padded tokens", workload, asked=1.1))
+    if bench.wants(name := "pool of short examples"):
+        cases.append(_case(bench, name, "real tokens", _pool(bench), asked=1.5))
     return cases
 
 

@@ -169,7 +169,7 @@ def cache_bytes(
 ) -> int:
     """Keys and values of the prefix, the roots, all slots, and those that the last candidates move to."""
     own = slots * (shape.rest_length + shape.new_length)
-    moved = moved_slots(slots, platform) * (shape.prompt_length + shape.new_length)
+    moved = sum(moved_slots(slots, platform)) * (shape.prompt_length + shape.new_length)
     tokens = shape.prefix_length + shape.roots(slots) * shape.root_length + own + moved
     return 2 * tokens * config.num_layers * config.num_kv_heads * config.head_dim * itemsize
 

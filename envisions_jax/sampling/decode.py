@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -28,8 +28,6 @@ from envisions_jax.sampling.cache import READABLE, Cache, CacheForm, LayerCache,
 from envisions_jax.sampling.choose import choose_tokens
 from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
 from envisions_jax.sampling.shapes import StageShape, moved_slots
-
-_SAID = ("tokens", "log_probs", "count", "state", "active")
 
 Zeros = Callable[[tuple[int, ...], DTypeLike], Array]  # makes an array of this shape and type
 
@@ -142,11 +140,14 @@ class Roots(NamedTuple):
     lengths: Int[Array, " p"]
     readers: Readers | None  # None: slot i goes on from root i
 
-    def of(self, seats: Int[Array, " b"]) -> Roots:
-        """One root for each of some slots that sit there, an empty one for who has none."""
-        assert self.readers is not None
-        root = jnp.maximum(seats, 0) // self.readers.rows.shape[1]
-        lengths = jnp.where(seats < 0, 0, self.lengths[root])
+    def of(self, slots: Int[Array, " b"]) -> Roots:
+        """One root for each of some slots, an empty one for who has none."""
+        if self.readers is None:
+            root, lengths = slots, self.lengths[slots]
+        else:
+            seats = self.readers.seats[slots]
+            root = jnp.maximum(seats, 0) // self.readers.rows.shape[1]
+            lengths = jnp.where(seats < 0, 0, self.lengths[root])
         return Roots(jax.tree.map(lambda x: x[root], self.cache), lengths, None)
 
 
@@ -224,7 +225,7 @@ def _decode_lane(
     form = form_of(layout)
     roots, slots = _enter(nnx.merge(graphdef, params), form, roots, slots, rule, arrivals, prefilled)
     b = len(slots.count)
-    few = 0 if shares_layers(layout) else moved_slots(b, platform_of(layout))
+    few = () if shares_layers(layout) else moved_slots(b, platform_of(layout))
 
     def decode_until(left: Array, roots: Roots, slots: Slots) -> Slots:
         """Steps until at most `left` slots are active."""
@@ -252,20 +253,23 @@ def _decode_lane(
     left = b - enough[0]
     if not few:
         return roots, decode_until(left, held, slots)
-    slots = decode_until(jnp.where(left == 0, few, left), held, slots)
+    slots = decode_until(jnp.where(left == 0, few[0], left), held, slots)
 
-    def finish(slots: Slots) -> dict[str, Array]:
-        """What the last few say, moved together: a step costs by slots, whether they are active or not."""
-        (at,) = jnp.nonzero(slots.active, size=few, fill_value=b)
-        moved = jax.tree.map(lambda x: x.at[at].get(mode="clip"), slots)
-        moved = dataclasses.replace(moved, active=moved.active & (at < b))
-        done = decode_until(jnp.int32(0), held.of(seating.seats.at[at].get(mode="clip")), moved)
-        return {name: getattr(slots, name).at[at].set(getattr(done, name), mode="drop") for name in _SAID}
+    def finish(few: Sequence[int], held: Roots, slots: Slots) -> dict[str, Array]:
+        """What the last `few` say, moved together: a step costs by slots, whether they are active or not.
 
-    # Without the cache, of which a copy would be made: nobody needs it any more.
-    said = jax.lax.cond(
-        left == 0, finish, lambda slots: {name: getattr(slots, name) for name in _SAID}, slots
-    )
+        Without the cache, of which a copy would be made: nobody needs it any more.
+        """
+        size = len(slots.count)
+        (at,) = jnp.nonzero(slots.active, size=few[0], fill_value=size)
+        rows = jnp.minimum(at, size - 1)
+        roots, moved = held.of(rows), jax.tree.map(lambda x: x[rows], slots)
+        moved = dataclasses.replace(moved, active=moved.active & (at < size))
+        moved = decode_until(jnp.int32((*few, 0)[1]), roots, moved)
+        done = finish(few[1:], roots, moved) if few[1:] else _said(moved)
+        return {name: old.at[at].set(done[name], mode="drop") for name, old in _said(slots).items()}
+
+    said = jax.lax.cond(left == 0, functools.partial(finish, few, held), _said, slots)
     return roots, dataclasses.replace(slots, **said)
 
 
@@ -303,6 +307,11 @@ def _enter(
         keys=put_at(slots.keys, arrivals.keys),
     )
     return put(roots, prefilled, arrivals.roots, form), slots
+
+
+def _said(slots: Slots) -> dict[str, Array]:
+    """What the host takes from slots."""
+    return {name: getattr(slots, name) for name in ("tokens", "log_probs", "count", "state", "active")}
 
 
 def _append(slots: Slots, tokens: Int[Array, " b"], log_probs: Float[Array, " b"], rule: Rule) -> Slots:

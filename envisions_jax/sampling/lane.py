@@ -24,9 +24,10 @@ class Group:
     """Candidates that go on from one root, which may be empty."""
 
     batch: int  # of the prompts that were prefilled together, in their order
-    prefilled: prefill.Prefilled
+    prefilled: prefill.Prefilled | None  # None once all have entered, so that the rows can go
     root: Sequence[int]  # places in the lane's prefilled rows, flattened
     unfinished: int
+    outside: int  # who have not entered yet
     held: int | None = None  # which of the lane's roots is theirs
 
 

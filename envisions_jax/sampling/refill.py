@@ -88,20 +88,28 @@ class Refill:
         source = self._batches(prompts)
         exhausted = False
         while True:
+            entering = self._let_in([[] for _ in self.lanes], identities)
             while not exhausted and any(lane.is_short for lane in self.lanes):
                 batch = next(source, None)
                 exhausted = batch is None
                 for lane, candidates in zip(self.lanes, batch or [], strict=False):
                     lane.waiting.extend(candidates)
-            entering = self._admit()
-            while any(further := self._admit()):
-                # They enter, and nothing is decoded yet.
-                self._decode(entering, identities, [0] * len(self.lanes))
-                entering = further
+                # At once, so that the rows they come from are held no longer than needed.
+                entering = self._let_in(entering, identities)
             if not any(lane.busy for lane in self.lanes):
                 return
             self._decode(entering, identities, [self._enough(lane, exhausted) for lane in self.lanes])
             yield from self._harvest()
+
+    def _let_in(
+        self, entering: list[list[tuple[int, Candidate]]], identities: Sequence[str]
+    ) -> list[list[tuple[int, Candidate]]]:
+        """Lets all enter that may, after `entering`; returns the last call's worth, who are yet to."""
+        while any(further := self._admit()):
+            if any(entering):  # nothing is decoded yet
+                self._decode(entering, identities, [0] * len(self.lanes))
+            entering = further
+        return entering
 
     def _enough(self, lane: Lane, exhausted: bool) -> int:
         """Inactive slots at which a lane's decoding ends."""
@@ -153,7 +161,7 @@ class Refill:
         ]
         for start in range(0, len(asked), self.shape.seats):
             members = asked[start : start + self.shape.seats]
-            group = Group(batch, prefilled, tree[0].places[:root], len(members))
+            group = Group(batch, prefilled, tree[0].places[:root], len(members), len(members))
             for seat, (asker, k, laid) in enumerate(members):
                 yield Candidate(asker, k, group, seat, laid.places, self._limit(prompts[laid.prompt]))
 
@@ -184,7 +192,11 @@ class Refill:
     ) -> None:
         """Lets candidates enter, and decodes until in each lane `enough` slots are inactive."""
         for _, candidate in itertools.chain(*entering):
-            self.prefilled = candidate.group.prefilled
+            group = candidate.group
+            self.prefilled = group.prefilled
+            group.outside -= 1
+            if not group.outside:
+                group.prefilled = None
         assert self.prefilled is not None  # whoever decodes has entered
 
         def key(candidate: Candidate) -> np.ndarray:

@@ -23,7 +23,7 @@ ATTENTION_COSTS_AS_MUCH = 5000  # SmolLM2: half of a row of 5,000 x 4 x 576 x 30
 MOST_PROMPTS_A_ROW = 8  # longer rows are not worth a look
 ABOUT_THE_SAME = 1.05
 PLANNED = 512  # prompts of a stage that its rows are planned from
-FEW = 16  # slots that the last candidates of a call move to
+FEW = (16, 4)  # slots that the last candidates of a call move to, one after the other
 MOST_SEATS = 8  # candidates that read one root together
 SHARING_COSTS = 64  # tokens of a prompt that could be read in the time that one more place to attend to takes
 # Times as many places to attend to, or as much to compute: beyond, a shape is left for a better one.
@@ -85,12 +85,13 @@ class StageShape:
         return min(slots, -(-3 * slots // (2 * self.seats))) if self.root_length else 1
 
 
-def moved_slots(slots: int, platform: str) -> int:
-    """How many slots the last candidates of so many move to; 0: they stay.
+def moved_slots(slots: int, platform: str) -> tuple[int, ...]:
+    """To how many slots the last candidates of so many move, one after the other; (): they stay.
 
     On accelerators they do: a step of few slots reads as many weights there, which is what it waits for.
+    On 2 cores one of SmolLM2 takes 101 ms in 40 slots, 59 in 16, 37 in 4 and 30 in 1.
     """
-    return FEW if platform == "cpu" and slots >= 2 * FEW else 0
+    return FEW if platform == "cpu" and slots >= 2 * FEW[0] else ()
 
 
 def prefix_room(prefix: Sequence[int]) -> int:
