@@ -54,16 +54,15 @@ class CacheForm:
         return keys.at[rows, ..., at].set(k), values.at[rows, :, at].set(v)
 
     def put(
-        self, layer: LayerCache, to: Int[Array, " a"], k: Float[Array, "a t g c"], v: Float[Array, "a t g c"]
+        self, layer: LayerCache, to: Int[Array, ""], k: Float[Array, "t g c"], v: Float[Array, "t g c"]
     ) -> LayerCache:
-        """With these tokens at the beginning of some rows; out of range: of none."""
-        length = k.shape[1]
-        keys, values = readable(k, v)
+        """With these tokens at the beginning of a row."""
+        keys, values = readable(k[None], v[None])
         if self.channels_last:
-            new_keys = layer[0].at[to, :, :length].set(keys.swapaxes(-1, -2), mode="drop")
-        else:
-            new_keys = layer[0].at[to, ..., :length].set(keys, mode="drop")
-        return new_keys, layer[1].at[to, :, :length].set(values, mode="drop")
+            keys = keys.swapaxes(-1, -2)
+        new = zip(layer, (keys, values), strict=True)
+        new_keys, new_values = (jax.lax.dynamic_update_slice_in_dim(old, x, to, axis=0) for old, x in new)
+        return new_keys, new_values
 
     def readable(self, layer: LayerCache) -> LayerCache:
         """As attention reads them."""

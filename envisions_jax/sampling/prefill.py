@@ -40,7 +40,7 @@ class Prefilled:
 class Places:
     """Where `a` pieces of prompts lie in prefilled rows, and where they are wanted."""
 
-    to: Int[Array, " a"]  # row of the cache they are put into; out of range: nowhere
+    to: Int[Array, " a"]  # row of the cache they are put into; of the last, maybe, out of range: nowhere
     row: Int[Array, " a"]
     columns: Int[Array, "a t"]  # of the piece's tokens in that row; the rest is anything
 
@@ -157,14 +157,23 @@ def prefill_trees(
 
 
 def put(cache: Cache, prefilled: Prefilled, places: Places, form: CacheForm = READABLE) -> Cache:
-    """`cache` with pieces of prompts put into it, from its first column on."""
+    """`cache` with pieces of prompts put into it, from its first column on.
 
-    def pieces(of_rows: Float[Array, "r t g c"]) -> Float[Array, "a n g c"]:
-        return of_rows[places.row[:, None], places.columns]
+    One after the other, in as little memory as one takes: all at once, turned as `form` has them, eight
+    pieces of 1,536 tokens are 0.6 GB of SmolLM2's keys and values, whether they are used or not.
+    """
+    if not places.columns.shape[1]:
+        return cache
 
-    return tuple(
-        form.put(old, places.to, *map(pieces, new)) for old, new in zip(cache, prefilled.cache, strict=True)
-    )
+    def put_one(number: Array, cache: Cache) -> Cache:
+        row, columns = places.row[number], places.columns[number]
+        return tuple(
+            form.put(old, places.to[number], *(of_rows[row, columns] for of_rows in new))
+            for old, new in zip(cache, prefilled.cache, strict=True)
+        )
+
+    used = (places.to < len(cache[0][0])).sum()  # the first ones
+    return jax.lax.fori_loop(0, used, put_one, cache)
 
 
 def logits_after(
