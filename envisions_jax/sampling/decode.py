@@ -260,13 +260,13 @@ def _decode_lane(
 
         Without the cache, of which a copy would be made: nobody needs it any more.
         """
-        size = len(slots.count)
-        (at,) = jnp.nonzero(slots.active, size=few[0], fill_value=size)
+        size, (now, *fewer) = len(slots.count), few
+        (at,) = jnp.nonzero(slots.active, size=now, fill_value=size)
         rows = jnp.minimum(at, size - 1)
         roots, moved = held.of(rows), jax.tree.map(lambda x: x[rows], slots)
         moved = dataclasses.replace(moved, active=moved.active & (at < size))
-        moved = decode_until(jnp.int32((*few, 0)[1]), roots, moved)
-        done = finish(few[1:], roots, moved) if few[1:] else _said(moved)
+        moved = decode_until(jnp.int32(fewer[0] if fewer else 0), roots, moved)
+        done = finish(fewer, roots, moved) if fewer else _said(moved)
         return {name: old.at[at].set(done[name], mode="drop") for name, old in _said(slots).items()}
 
     said = jax.lax.cond(left == 0, functools.partial(finish, few, held), _said, slots)

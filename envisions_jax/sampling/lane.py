@@ -26,9 +26,11 @@ class Group:
     batch: int  # of the prompts that were prefilled together, in their order
     prefilled: prefill.Prefilled | None  # None once all have entered, so that the rows can go
     root: Sequence[int]  # places in the lane's prefilled rows, flattened
-    unfinished: int
-    outside: int  # who have not entered yet
+    size: int
     held: int | None = None  # which of the lane's roots is theirs
+
+    def __post_init__(self) -> None:
+        self.unfinished = self.size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -161,7 +161,7 @@ class Refill:
         ]
         for start in range(0, len(asked), self.shape.seats):
             members = asked[start : start + self.shape.seats]
-            group = Group(batch, prefilled, tree[0].places[:root], len(members), len(members))
+            group = Group(batch, prefilled, tree[0].places[:root], len(members))
             for seat, (asker, k, laid) in enumerate(members):
                 yield Candidate(asker, k, group, seat, laid.places, self._limit(prompts[laid.prompt]))
 
@@ -194,8 +194,7 @@ class Refill:
         for _, candidate in itertools.chain(*entering):
             group = candidate.group
             self.prefilled = group.prefilled
-            group.outside -= 1
-            if not group.outside:
+            if candidate.seat == group.size - 1:  # they enter in order
                 group.prefilled = None
         assert self.prefilled is not None  # whoever decodes has entered
 

@@ -28,9 +28,7 @@ MOST_SEATS = 8  # candidates that read one root together
 SHARING_COSTS = 64  # tokens of a prompt that could be read in the time that one more place to attend to takes
 # Times as many places to attend to, or as much to compute: beyond, a shape is left for a better one.
 WORTH_COMPILING = 1.5
-PREFILL_TOKENS = (
-    640  # computed in one call: two rows of 320 take 0.9 of the time of one and one, four no less
-)
+PREFILL_TOKENS = 640  # in one call: two rows of 320 take 0.9 of the time of one and one, four no less
 
 
 def rung(length: int, ladder: Sequence[int] = LENGTH_LADDER) -> int:
