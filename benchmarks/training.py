@@ -85,7 +85,7 @@ def _case(bench: Bench, name: str, unit: str, workload: Workload, asked: float) 
 def _padded(contenders: Contenders, rows: int, length: int, targets: int) -> Workload:
     tokens = texts.distinct_prompts(contenders.tokenizer, rows, length)
     batch = [Example(row[: length - targets], row[length - targets :]) for row in tokens]
-    config = TrainConfig(rows=rows, row_length=length, max_length=length, batch_size=rows, clip_norm=CLIP)
+    config = TrainConfig(rows=1, row_length=length, max_length=length, batch_size=rows, clip_norm=CLIP)
     return Workload(contenders, [batch], config, count_padding=True)
 
 
@@ -116,8 +116,7 @@ def _ours(workload: Workload, losses: dict[str, float]) -> Side:
         nonlocal state, accumulated
         batch = workload.batches[turn % len(workload.batches)]
         microbatches = pack(batch, shapes)
-        for microbatch in microbatches:
-            accumulated = step.accumulate(accumulated, state.params, (), microbatch)
+        accumulated = step.accumulate_all(accumulated, state.params, (), microbatches)
         state, accumulated, norm, kinds = step.update(state, accumulated, jnp.float32(RATE))
         float(norm)  # waits for the step, as the trainer does to check it
         losses.setdefault("ours", float(kinds.sum()))

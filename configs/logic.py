@@ -93,7 +93,7 @@ def _shrink(config: ConfigDict) -> None:
     config.train.epochs = 2
     config.train.max_length = 512
     config.train.row_length = 512
-    config.train.rows = 3
+    config.train.rows = 1
     config.train.remat = False
 
 

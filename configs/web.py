@@ -85,7 +85,7 @@ def _shrink(config: ConfigDict) -> None:
     config.train.epochs = 1
     config.train.max_length = 768
     config.train.row_length = 768
-    config.train.rows = 2
+    config.train.rows = 1
     config.train.remat = False
     config.loop.iterations = 3
 

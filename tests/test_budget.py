@@ -14,8 +14,8 @@ from envisions_jax.config import TrainConfig as TrainSettings
 from envisions_jax.sampling import decode
 from envisions_jax.sampling.shapes import StageShape, plan
 from envisions_jax.training import Example, TrainConfig
-from envisions_jax.training.packing import pack, row_shapes
-from envisions_jax.training.step import TrainStep
+from envisions_jax.training.packing import pack, row_shapes, stacks
+from envisions_jax.training.step import STACK, TrainStep
 
 PROMPTS = [[1, 2, 3, *[n] * 100] for n in range(4, 12)]
 
@@ -46,7 +46,8 @@ def test_activations_are_about_as_large_as_reckoned(rows: int, length: int) -> N
     [microbatch] = pack(examples, row_shapes(rows, length, length))
     assert microbatch.tokens.shape == (rows, length)
     state, accumulated, _ = jax.eval_shape(step.start, policy.params, 0)
-    compiled = step.accumulate.lower(accumulated, state.params, (), microbatch).compile()
+    [(stack, count)] = stacks([microbatch], STACK)
+    compiled = step.accumulate_stack.lower(accumulated, state.params, (), stack, count).compile()
     temporary = compiled.memory_analysis().temp_size_in_bytes
     assert budget.activation_bytes(policy, rows, length) == pytest.approx(temporary, rel=0.25)
 

@@ -17,6 +17,7 @@ Worked example, two examples in one row of 8:
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -117,6 +118,19 @@ def side_by_side(microbatches: Sequence[Microbatch], lanes: int) -> list[Microba
             parts += [empty] * (lanes - len(parts))
             joined.append(Microbatch(*map(np.concatenate, zip(*map(_with_axis, parts), strict=True))))
     return joined
+
+
+def stacks(microbatches: Sequence[Microbatch], size: int) -> list[tuple[Microbatch, np.int32]]:
+    """Microbatches of one shape along a new first axis, and how many of the `size` places there are used."""
+    stacked = []
+    for _, alike in itertools.groupby(microbatches, lambda microbatch: microbatch.tokens.shape):
+        group = list(alike)
+        for start in range(0, len(group), size):
+            part = group[start : start + size]
+            unused = [Microbatch(*map(np.zeros_like, group[0]))] * (size - len(part))
+            stack = Microbatch(*map(np.stack, zip(*part, *unused, strict=True)))
+            stacked.append((stack, np.int32(len(part))))
+    return stacked
 
 
 def blank(shape: RowShape) -> Microbatch:

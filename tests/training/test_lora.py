@@ -57,8 +57,7 @@ def test_gradients_equal_those_of_merged_weights_in_pytorch(tmp_path: Path) -> N
     adapters = random_adapters(policy)
     step = TrainStep(policy.graphdef, CONFIG)
     _, sums, _ = step.start(policy.params, 0)
-    for microbatch in microbatches():
-        sums = step.accumulate(sums, adapters, policy.params, microbatch)
+    sums = step.accumulate_all(sums, adapters, policy.params, microbatches())
 
     policy.save_pretrained(tmp_path)
     model = transformers.LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)

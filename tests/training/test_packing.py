@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envisions_jax.training.examples import Example
-from envisions_jax.training.packing import Microbatch, RowShape, pack, row_shapes
+from envisions_jax.training.packing import Microbatch, RowShape, pack, row_shapes, stacks
 
 
 def random_examples(count: int, longest: int, seed: int = 0) -> list[Example]:
@@ -134,6 +134,21 @@ def test_a_long_example_gets_a_long_row_and_short_ones_fill_it() -> None:
     (batch,) = pack([short, long], shapes)
     assert batch.tokens.shape == (1, 64)
     assert int((batch.ends > 0).sum()) == 42 and batch.ends[0, 0] == 40
+
+
+def test_stacks_hold_microbatches_of_one_shape_in_their_order() -> None:
+    shapes = [RowShape(1, 8), RowShape(1, 16)]
+    examples = [Example([10 + n] * 7, [7, 2]) for n in range(5)] + [Example([9] * 12, [2])]
+    microbatches = pack(examples, shapes)
+    stacked = stacks(microbatches, 2)
+    assert [count for _, count in stacked] == [2, 2, 1, 1]
+    assert [stack.tokens.shape for stack, _ in stacked] == [(2, 1, 8)] * 3 + [(2, 1, 16)]
+    used = [Microbatch(*(array[i] for array in stack)) for stack, count in stacked for i in range(count)]
+    for batch, expected in zip(used, microbatches, strict=True):
+        for array, same in zip(batch, expected, strict=True):
+            np.testing.assert_array_equal(array, same)
+            assert array.dtype == same.dtype
+    assert stacked[-1][0].num_targets.tolist() == [1, 0]
 
 
 def test_what_truncate_would_have_dropped_is_refused() -> None:

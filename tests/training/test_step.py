@@ -17,7 +17,7 @@ from envisions_jax.parallel import Layout, MeshConfig, make_mesh
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import Example
 from envisions_jax.training.packing import Microbatch, pack, row_shapes
-from envisions_jax.training.step import TrainStep, microbatch_loss
+from envisions_jax.training.step import STACK, TrainStep, microbatch_loss
 
 EXAMPLES = [
     Example([1, 17, 30, 44], [50, 61, 2], "L1"),
@@ -56,9 +56,7 @@ def in_our_layout(model: Any, folder: Path) -> Any:
 
 def accumulated(step: TrainStep, params: Any) -> Any:
     state, sums, _ = step.start(params, 0)
-    for microbatch in pack(EXAMPLES, SHAPES):
-        sums = step.accumulate(sums, state.params, (), microbatch)
-    return sums
+    return step.accumulate_all(sums, state.params, (), pack(EXAMPLES, SHAPES))
 
 
 def largest_difference(a: Any, b: Any) -> float:
@@ -180,6 +178,29 @@ def test_weights_in_bfloat16_are_trained_in_float32(tiny_policy: Policy) -> None
     half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), tiny_policy.params)
     state, *_ = TrainStep(tiny_policy.graphdef, TrainConfig()).start(half, 0)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+
+
+def test_one_program_loops_over_any_number_of_microbatches() -> None:
+    policy = testing.tiny_policy()
+    step = TrainStep(policy.graphdef, TrainConfig(rows=1, row_length=24, max_length=48))
+    short = [Example([1, 17 + n], [50, 61, 2 + n]) for n in range(100)]
+    long = Example([1, *range(20, 50)], [7, 8])
+    microbatches = pack([long, *short], row_shapes(1, 24, 48))
+    shapes = [microbatch.tokens.shape for microbatch in microbatches]
+    assert shapes[-1] == (1, 48) and len(shapes) > STACK + 1  # several calls, the last of each shape not full
+    state, one_by_one, _ = step.start(policy.params, 0)
+    for microbatch in microbatches:
+        one_by_one = step.accumulate(one_by_one, state.params, (), microbatch)
+    _, together, _ = step.start(policy.params, 0)
+    together = step.accumulate_all(together, state.params, (), microbatches)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), together, one_by_one)
+    np.testing.assert_allclose(
+        np.asarray(together.kinds).sum(), np.asarray(one_by_one.kinds).sum(), rtol=1e-6
+    )
+    compiled = step.compiled
+    for count in (1, 3, STACK, 2 * STACK):
+        together = step.accumulate_all(together, state.params, (), microbatches[:1] * count)
+    assert step.compiled == compiled
 
 
 @pytest.mark.parametrize("tied", [True, False])

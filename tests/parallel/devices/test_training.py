@@ -40,8 +40,7 @@ def trained(policy: Policy, layout: Layout | None, config: TrainConfig = CONFIG)
     frozen = step.frozen(params)
     microbatches = side_by_side(pack(EXAMPLES, SHAPES), 1 if layout is None else layout.lanes)
     for _ in range(3):
-        for microbatch in microbatches:
-            sums = step.accumulate(sums, state.params, frozen, microbatch)
+        sums = step.accumulate_all(sums, state.params, frozen, microbatches)
         state, sums, norm, kinds = step.update(state, sums, np.float32(1e-3))
     assert step.compiled == 3 + (len({microbatch.tokens.shape for microbatch in microbatches}) - 1)
     return state, sums, norm, kinds
