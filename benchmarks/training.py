@@ -2,8 +2,9 @@
 
 Padded, 4 × 512: both sides compute the same places, AdamW and clipping included, once with the last quarter
 of each row to learn (a long prompt) and once with all of it, where computing logits only at targets saves
-nothing; ours takes a row at a time, as the configurations for CPU do. Pool, batches of 16 examples of about 60 + 10 tokens: ours packs them into the rows that
-configs/quickstart.py asks for, where what they begin with alike is there once; the peer pads to the longest.
+nothing; ours takes a row at a time, as the configurations for CPU do. Pool, batches of 16 examples of about
+60 + 10 tokens: ours packs them into the rows that configs/quickstart.py asks for, where what they begin with
+alike is there once; the peer pads to the longest.
 Real tokens of the examples are counted. A turn is the same step twice, of which the second is timed: in a
 training a step follows a step.
 """
