@@ -6,6 +6,7 @@ files are a view of it and are rewritten from it when a run resumes. Everything 
 under the key "time".
 """
 
+import functools
 import json
 import logging
 import math
@@ -172,16 +173,23 @@ class _Board:
     iteration 3, kind/cold_start/name over those before the first."""
 
     def __init__(self, folder: Path, records: list[dict[str, Any]]) -> None:
-        # Here, not above: it takes a moment to import and is not needed to read metrics.
-        from tensorboardX import SummaryWriter
-
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob("events.out.tfevents.*"):
             stale.unlink()
-        self._writer = SummaryWriter(str(folder))
+        self._folder = folder
         for record in records:
             self.add(record)
-        self._writer.flush()
+        if records:
+            self._writer.flush()
+
+    @functools.cached_property
+    def _writer(self) -> Any:
+        """Made when there is something to write: its import takes seconds where there is a PyTorch, which it
+        imports, and a run's first candidates should not wait for it.
+        """
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(str(self._folder))
 
     def add(self, record: Mapping[str, Any]) -> None:
         step = record.get("step")
@@ -197,7 +205,8 @@ class _Board:
             self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        if "_writer" in vars(self):
+            self._writer.close()
 
 
 def _scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
