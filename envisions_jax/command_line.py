@@ -30,6 +30,10 @@ Program = Callable[[Config, flags.FlagValues], int]
 GPU_SHARE = 0.92
 _SHARES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
 
+# XLA's word for devices that are threads of one CPU, and for how long one waits for the others.
+_FAKE_DEVICES = "--xla_force_host_platform_device_count"
+_PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds"
+
 # What the file system refuses to any program; with a path, there is nothing to mend in this one.
 _OF_THE_MACHINE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE}
@@ -53,12 +57,23 @@ def run(program: Program, define: Callable[[], None]) -> None:
     restart_with_huge_pages()
     if not any(os.environ.get(name) for name in _SHARES):
         os.environ[_SHARES[0]] = str(GPU_SHARE)
+    os.environ["XLA_FLAGS"] = patient(os.environ.get("XLA_FLAGS", ""))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
     ours = _defined_by(_define_config) | _defined_by(define)
     if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
         sys.exit(_help(ours))
     app.run(lambda _: guard(lambda: program(_config(), flags.FLAGS)), flags_parser=_parse)
+
+
+def patient(xla_flags: str) -> str:
+    """`xla_flags`, and where they ask for fake devices, 20 minutes for one to wait for the others.
+
+    Such devices share a CPU's cores. By default XLA holds those that are 40 s late for lost, and aborts.
+    """
+    if _FAKE_DEVICES not in xla_flags or _PATIENCE in xla_flags:
+        return xla_flags
+    return f"{xla_flags} {_PATIENCE}=1200"
 
 
 def raise_on_interruption() -> None:

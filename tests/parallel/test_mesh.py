@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from envisions_jax.command_line import patient
 from envisions_jax.models import llama
 from envisions_jax.models.weights import flat
 from envisions_jax.parallel import MeshConfig
@@ -22,12 +23,14 @@ DEVICES = 8
 def test_on_eight_devices() -> None:
     """What is in `devices/`, in a process that has as many: XLA reads the number once."""
     environment = {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
+        "XLA_FLAGS": patient(f"--xla_force_host_platform_device_count={DEVICES}"),
         "ENVISIONS_TEST_DEVICES": str(DEVICES),
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "ignore", str(Path(__file__).parent / "devices")]
+    # What XLA says before it aborts goes past Python to standard error: left where it can be read.
+    command = [sys.executable, "-m", "pytest", "-q", "--capture=sys", "-W", "ignore"]
+    command.append(str(Path(__file__).parent / "devices"))
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-6000:]
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[:3000]}\n{done.stderr[-3000:]}"
     assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE), done.stdout
 
 
