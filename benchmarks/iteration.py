@@ -7,6 +7,7 @@ prompts, K, limits, environment, store and selection; what computes differs (`be
 
 from __future__ import annotations
 
+import copy
 import shutil
 import tempfile
 import time
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -23,6 +23,7 @@ from benchmarks.measure import Case, Measured, Side, Work, take_turns
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
 from benchmarks.torch_policy import TorchPolicy, train
+from benchmarks.training import fastest_rows
 from configs import quickstart
 from envisions_jax.config import Config, from_config_dict
 from envisions_jax.loop import run_iteration
@@ -45,11 +46,11 @@ TRIED = 64  # prompts on which the peer's batch sizes are tried
 def measure(bench: Bench) -> list[Case]:
     """The whole, then its stages, of the same turns."""
     with tempfile.TemporaryDirectory(prefix="envisions-benchmark-") as folder:
-        start = _Start(Path(folder), bench.contenders, _config(bench.options.quick))
+        start = Start(Path(folder), bench.contenders, _config(bench.options.quick))
         seconds: dict[str, list[dict[str, float]]] = {"ours": [], "transformers": []}
         sides = [
-            _side("ours", start, start.ours, seconds["ours"]),
-            _side("transformers", start, start.peer, seconds["transformers"]),
+            turns_of("ours", start, start.ours, seconds["ours"]),
+            turns_of("transformers", start, start.peer, seconds["transformers"]),
         ]
         measured = take_turns(sides, bench.options.repeats)
     cases = []
@@ -75,7 +76,7 @@ def _of_stage(side: Measured, seconds: Sequence[float]) -> Measured:
     return replace(side, turns=tuple(replace(turn, seconds=max(one, 1e-9)) for turn, one in turns))
 
 
-def _side(name: str, start: _Start, iterate: Callable[[Run], str], seconds: list[dict[str, float]]) -> Side:
+def turns_of(name: str, start: Start, iterate: Callable[[Run], str], seconds: list[dict[str, float]]) -> Side:
     """Each turn is the iteration in a copy of the work directory that the first one left; `seconds` gets the
     times of its stages and of the whole, without copying and opening.
     """
@@ -92,7 +93,7 @@ def _side(name: str, start: _Start, iterate: Callable[[Run], str], seconds: list
     return Side(name, run, lambda: start.warm(name))
 
 
-class _Start:
+class Start:
     """What both sides begin with: a run whose first iteration is done."""
 
     def __init__(self, folder: Path, contenders: Contenders, config: Config) -> None:
@@ -126,14 +127,15 @@ class _Start:
 
     def peer(self, run: Run) -> str:
         run.store.add_tasks("train", run.train_tasks.explored(ITERATION))
-        ours: Any = TorchPolicy(self.explorer, run.base, self.batches)
+        ours = TorchPolicy(self.explorer, run.base, self.batches)
         explore(run, ITERATION, ours)
         refine(run, ITERATION, ours)
         examples = training_examples(run, ITERATION, select_examples(run, ITERATION)).examples
         with run.clock.measure(ITERATION, "train"):
-            seed = fold(run.config.seed, "train", ITERATION)
-            model = train(self.contenders.peer, examples, self.trainer.config, ours.tokenizer.pad_id, seed)
-        trained: Any = TorchPolicy(model, run.base, self.batches)
+            seed, rows = fold(run.config.seed, "train", ITERATION), self.batches["train"]
+            pad = ours.encoder.pad_id
+            model = train(self.contenders.peer, examples, self.trainer.config, pad, seed, rows)
+        trained = TorchPolicy(model, run.base, self.batches)
         evaluate(run, ITERATION, trained)
         return f"{_told(run)}; rows a batch: {self.batches}"
 
@@ -158,6 +160,10 @@ class _Start:
                     progress=lambda _: None,
                 )
             policy.score(asked, [[one.tokens for one in group] for group in said])
+            examples = training_examples(run, ITERATION - 1, select_examples(run, ITERATION - 1)).examples
+            model = copy.deepcopy(self.contenders.peer).train()
+            batch = examples[: self.trainer.config.batch_size]
+            self.batches["train"] = fastest_rows(model, batch, policy.encoder.pad_id)
 
 
 def _told(run: Run) -> str:

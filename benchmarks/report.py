@@ -47,6 +47,10 @@ def show(console: Console, title: str, cases: Sequence[Case]) -> None:
             notes = list(dict.fromkeys(turn.work.note for turn in side.turns if turn.work.note))
             if notes:
                 console.print(f"  {case.name}, {side.name}: {'; '.join(notes)}", highlight=False)
+        if case.rates.flops:
+            flops, read = case.rates.flops / 1e9, case.rates.bytes / 1e9
+            told = f"products at {flops:.0f} GFLOP/s, reads at {read:.0f} GB/s"
+            console.print(f"  {case.name}, floor: {told}", highlight=False)
     console.print()
 
 

@@ -52,7 +52,7 @@ class Bench:
         return self.options.case in name
 
     def rates(self) -> Rates:
-        """What the machine can do now; measured anew for each workload."""
+        """What the machine can do now; measured anew for each case."""
         quick = self.options.quick
         return Rates(gemm_rate(size=512 if quick else 2048), read_rate(0.1 if quick else 1.0))
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import transformers
 
-from benchmarks.training import CLIP, collate
+from benchmarks.training import CLIP, backward, collate
 from envisions_jax import Policy
 from envisions_jax.sampling.results import Generation
 from envisions_jax.sampling.sampler import Sampler
@@ -42,19 +42,20 @@ class SameStop(transformers.StoppingCriteria):
         return self.state >= self.stopped
 
 
-class TorchPolicy:
-    """`model`'s candidates and scores, with the tokenizer and stop rules of `ours`."""
+class TorchPolicy(Policy):
+    """`model`'s candidates and scores, with the tokenizer and stop rules of `ours`.
+
+    It answers as `ours` does what the stages ask about shapes and slots, and nothing here depends on that.
+    """
 
     def __init__(self, model: Any, ours: Policy, batches: dict[str, int]) -> None:
         """batches: rows a batch by kind of work; what is missing is tried out, and kept there."""
-        self.model, self.ours, self.batches = model.eval(), ours, batches
+        super().__init__(ours.config, ours.graphdef, ours.params, ours.tokenizer, ours.mesh)
+        self.peer, self.ours, self.batches = model.eval(), ours, batches
         assert ours.tokenizer is not None
-        self.tokenizer = ours.tokenizer
+        self.encoder = ours.tokenizer
 
-    def plan_stage(self, prompts: Sequence[str], max_new_tokens: int) -> None:
-        """Nothing to plan: there are no shapes to compile."""
-
-    def generate(
+    def generate(  # type: ignore[override]  # of texts alone, and of what the stages give
         self,
         prompts: Sequence[str],
         *,
@@ -64,12 +65,15 @@ class TorchPolicy:
         stop: Sequence[str],
         seed: int = 0,
         progress: Callable[[int], None],
-        **_: Any,
+        finished: Callable[[int, int, Generation], None] | None = None,
+        **ignored: Any,
     ) -> list[list[Generation]]:
-        """`k` candidates for each prompt, whatever `ids`, `slots` and `shape` say."""
+        """`k` candidates for each prompt, whatever `ids`, `slots` and `shape` say; `finished` is told each
+        when its batch has ended.
+        """
         torch.manual_seed(seed)
         table = Sampler(self.ours).stop_table(tuple(stop))
-        tokens = [self.tokenizer.encode(prompt) for prompt in prompts]
+        tokens = [self.encoder.encode(prompt) for prompt in prompts]
         order = sorted(range(len(tokens)), key=lambda number: len(tokens[number]))
         found: dict[int, list[Generation]] = {}
 
@@ -83,14 +87,18 @@ class TorchPolicy:
         kind = "sample" if temperature else "greedy"
         for members in self._in_batches(kind, order, [max(1, rows // k) for rows in GENERATED_ROWS], batch):
             progress(k * len(members))
+            if finished is not None:
+                for prompt in members:
+                    for place, one in enumerate(found[prompt]):
+                        finished(prompt, place, one)
         return [found[number] for number in range(len(prompts))]
 
-    def score(
-        self, prompts: Sequence[str], completions: Sequence[Sequence[Sequence[int]]]
+    def score(  # type: ignore[override]
+        self, prompts: Sequence[str], completions: Sequence[Sequence[Sequence[int]]], **ignored: Any
     ) -> list[list[np.ndarray]]:
         """log π of every token of every completion: rows of prompt and completion, logits of the latter."""
         rows = [
-            (number, place, self.tokenizer.encode(prompt), list(completion))
+            (number, place, self.encoder.encode(prompt), list(completion))
             for number, (prompt, group) in enumerate(zip(prompts, completions, strict=True))
             for place, completion in enumerate(group)
         ]
@@ -137,7 +145,7 @@ class TorchPolicy:
         room = max(map(len, prompts))
         with torch.inference_mode():
             output = generate_rows(
-                self.model,
+                self.peer,
                 self.ours,
                 prompts,
                 table,
@@ -173,10 +181,10 @@ class TorchPolicy:
     def _score(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[np.ndarray]:
         """Right-padded, so that a row's positions are its own; logits from the earliest completion on."""
         examples = [Example(prompt, completion) for prompt, completion in rows]
-        tokens, mask, _ = collate(examples, self.tokenizer.pad_id)
+        tokens, mask, _ = collate(examples, self.encoder.pad_id)
         first = min(len(prompt) for prompt, _ in rows) - 1
         with torch.inference_mode():
-            output = self.model(
+            output = self.peer(
                 tokens, attention_mask=mask, use_cache=False, logits_to_keep=tokens.shape[1] - first
             )
             log_probs = output.logits[:, :-1].float().log_softmax(-1)
@@ -230,10 +238,13 @@ def candidate_length(row: np.ndarray, table: StopTable) -> int:
     return len(row)
 
 
-def train(base: Any, examples: Sequence[Example], config: TrainConfig, pad_id: int, seed: int) -> Any:
+def train(
+    base: Any, examples: Sequence[Example], config: TrainConfig, pad_id: int, seed: int, rows: int
+) -> Any:
     """A copy of `base` trained as the loop trains: AdamW, warm-up and linear decay, clipped, shuffled epochs.
 
-    Its loss is the mean over the tokens of a batch, ours over its examples of their token means.
+    `rows` examples go through it at a time. Its loss is the mean over the tokens of a batch, ours over its
+    examples of their token means.
     """
     model = copy.deepcopy(base).train()
     optimizer = torch.optim.AdamW(
@@ -247,11 +258,8 @@ def train(base: Any, examples: Sequence[Example], config: TrainConfig, pad_id: i
         for start in range(0, len(order), size):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, done, steps)
-            tokens, mask, labels = collate(
-                [examples[number] for number in order[start : start + size]], pad_id
-            )
             optimizer.zero_grad(set_to_none=True)
-            model(input_ids=tokens, attention_mask=mask, labels=labels, use_cache=False).loss.backward()
+            backward(model, [examples[number] for number in order[start : start + size]], rows, pad_id)
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimizer.step()
             done += 1

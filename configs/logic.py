@@ -111,5 +111,4 @@ def _shrink_further(config: ConfigDict) -> None:
     config.sampler.slots = 8
     config.eval.max_new_tokens = 112
     config.train.batch_size = 8
-    config.train.rows = 2
     config.train.epochs = 1

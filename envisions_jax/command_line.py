@@ -57,7 +57,8 @@ def run(program: Program, define: Callable[[], None]) -> None:
     restart_with_huge_pages()
     if not any(os.environ.get(name) for name in _SHARES):
         os.environ[_SHARES[0]] = str(GPU_SHARE)
-    os.environ["XLA_FLAGS"] = patient(os.environ.get("XLA_FLAGS", ""))
+    if flags_of_xla := os.environ.get("XLA_FLAGS"):
+        os.environ["XLA_FLAGS"] = patient(flags_of_xla)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
     ours = _defined_by(_define_config) | _defined_by(define)

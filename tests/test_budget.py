@@ -25,7 +25,14 @@ def test_caches_are_as_large_as_reckoned(tiny_policy: Policy) -> None:
     roots, empty = decode.nobody(config, tiny_policy.dtype, slots, shape)
     prefix = decode.empty_cache(config, 1, shape.prefix_length, tiny_policy.dtype)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves((roots, empty.cache, prefix)))
-    assert budget.cache_bytes(config, shape, slots, tiny_policy.dtype.itemsize) == held
+    itemsize = tiny_policy.dtype.itemsize
+    assert budget.cache_bytes(config, shape, slots, itemsize) == held
+    # With more of them the last 16 move, and of these the last 4 (as `decode` has it on CPU).
+    a_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * itemsize
+    moved = budget.cache_bytes(config, shape, 32, itemsize) - budget.cache_bytes(
+        config, shape, 32, itemsize, "tpu"
+    )
+    assert moved == (16 + 4) * (shape.prompt_length + shape.new_length) * a_token
 
 
 def test_empty_slots_are_the_same_whoever_makes_them(tiny_policy: Policy) -> None:

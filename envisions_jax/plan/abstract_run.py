@@ -58,7 +58,9 @@ class AbstractRun:
 
     @functools.cached_property
     def train_step(self) -> TrainStep:
-        return TrainStep(self.policy.graphdef, train_config(self.config), self.layout)
+        """As the run has it: one CPU has no mesh (`entry_points.open_policy`), and programs of its own."""
+        is_one_cpu = self.mesh.size == 1 and self.mesh.devices.flat[0].platform == "cpu"
+        return TrainStep(self.policy.graphdef, train_config(self.config), None if is_one_cpu else self.layout)
 
     @functools.cached_property
     def train_state(self) -> Any:

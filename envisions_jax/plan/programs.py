@@ -22,7 +22,8 @@ from envisions_jax.sampling import beam, decode, prefill, scorer
 from envisions_jax.sampling.cache import Cache, form_of
 from envisions_jax.sampling.lane import Lane
 from envisions_jax.sampling.shapes import StageShape
-from envisions_jax.training.packing import blank, row_shapes
+from envisions_jax.training.packing import blank, row_shapes, stacks
+from envisions_jax.training.step import STACK
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,11 +77,16 @@ def training_programs(run: AbstractRun, factor: int = 1) -> Iterator[Program]:
             beside=device_bytes((state.optimizer, sums)),
         )
     for shape in row_shapes(factor * settings.rows, settings.row_length, settings.max_length):
-        microbatch = run.of_all_lanes(blank(shape)._replace(num_targets=np.zeros(1, np.int32)))
+        if step.loops:
+            [(stack, count)] = stacks([blank(shape)], STACK)
+            lower = functools.partial(step.accumulate_stack.lower, sums, state.params, frozen, stack, count)
+        else:
+            microbatch = run.of_all_lanes(blank(shape)._replace(num_targets=np.zeros(1, np.int32)))
+            lower = functools.partial(step.accumulate.lower, sums, state.params, frozen, microbatch)
         yield Program(
             name=f"microbatch of {shape.rows} x {shape.row_length}",
             stage="training",
-            lower=functools.partial(step.accumulate.lower, sums, state.params, frozen, microbatch),
+            lower=lower,
             work=run.least.of_microbatch(
                 shape,
                 remat=settings.remat,

@@ -40,7 +40,7 @@ class Prefilled:
 class Places:
     """Where `a` pieces of prompts lie in prefilled rows, and where they are wanted."""
 
-    to: Int[Array, " a"]  # row of the cache they are put into; of the last, maybe, out of range: nowhere
+    to: Int[Array, " a"]  # row of the cache they are put into, those in use first; out of range: not in use
     row: Int[Array, " a"]
     columns: Int[Array, "a t"]  # of the piece's tokens in that row; the rest is anything
 
@@ -172,6 +172,8 @@ def put(cache: Cache, prefilled: Prefilled, places: Places, form: CacheForm = RE
             for old, new in zip(cache, prefilled.cache, strict=True)
         )
 
+    # As many rounds as a lane needs, also where devices share the inside of layers (see `in_step`): the body
+    # moves whole heads, which need nothing of another device.
     used = (places.to < len(cache[0][0])).sum()  # the first ones
     return jax.lax.fori_loop(0, used, put_one, cache)
 
@@ -255,7 +257,7 @@ def places_of(
 
     Args:
       size: rows of the cache.
-      room: how many pieces the program takes, of which not all may be used; `length`: their tokens.
+      room: how many pieces the program takes; those that are not in use come last. `length`: their tokens.
     """
     to, row = np.full(room, size, np.int32), np.zeros(room, np.int32)
     columns = np.zeros((room, length), np.int32)

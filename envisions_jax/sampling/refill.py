@@ -94,7 +94,7 @@ class Refill:
                 exhausted = batch is None
                 for lane, candidates in zip(self.lanes, batch or [], strict=False):
                     lane.waiting.extend(candidates)
-                # At once, so that the rows they come from are held no longer than needed.
+                # At once, so that beside the rows that are computed only those before them are held.
                 entering = self._let_in(entering, identities)
             if not any(lane.busy for lane in self.lanes):
                 return

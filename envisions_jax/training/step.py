@@ -1,8 +1,8 @@
 """The arrays side of training: the loss of a microbatch, gradient accumulation, one AdamW update.
 
-Three programs are compiled: `start` runs once a training, `accumulate` (on a mesh) once a microbatch or
-`accumulate_stack` (on one device) once a step, and `update` once a step; the second once more for each
-further shape of a microbatch, of which `packing` makes few.
+Three programs are compiled: `start` runs once a training, `accumulate` once a microbatch (or, on one CPU,
+`accumulate_stack` once for up to `STACK` of one shape), and `update` once a step; the second once more for
+each further shape of a microbatch, of which `packing` makes few.
 What is trained, gradients and moments are float32 whatever the compute type; buffers are donated, so that
 they exist once. With LoRA adapters are trained, and the weights are only read. A fourth program, `merge`,
 adds them up at the end, or rounds trained weights to the type that they are kept in.
@@ -36,7 +36,7 @@ SMALL = 65_536
 """Numbers of an array that is read as it is to tell weights apart: all norms, no matrix of a real model."""
 
 STACK = 8
-"""Microbatches of one call on one device; more take several calls, fewer visit no others."""
+"""Microbatches that one call of `accumulate_stack` has room for; given fewer, it computes fewer."""
 
 # Else their compiler makes an all-reduce, twice the bytes, of a reduce-scatter over several axes of a torus
 # (seen with libtpu 0.0.42 for v5p:2x2x2, v5p:4x4x4, v5e:4x4 and v6e:4x4, not for v5p:2x2x1).
@@ -109,6 +109,7 @@ class TrainStep:
         self._graphdef = graphdef
         self._config = config
         self._layout = layout
+        self.loops = layout is None and platform_of(layout) == "cpu"
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(config.clip_norm),
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
@@ -158,11 +159,11 @@ class TrainStep:
     ) -> Accumulated:
         """Adds the gradients of all `microbatches`, in their order; `so_far` is given up.
 
-        On a mesh one program runs for each, on rows of all lanes. One device loops over them within a
-        program, so that what a microbatch needs meanwhile is allocated once: XLA:CPU takes it from the system
-        for each program that runs, and 3 rows of 416 tokens took 6.4 to 11.1 s by three programs, 5.9 by one.
+        One program runs for each, on a mesh on rows of all lanes. One CPU loops over them within a program,
+        so that what a microbatch needs meanwhile is allocated once: XLA:CPU takes it from the system for each
+        program that runs, and 3 rows of 416 tokens took 6.4 to 11.1 s by three programs, 5.9 by one.
         """
-        if self._layout is None:
+        if self.loops:
             for stack, count in stacks(microbatches, STACK):
                 so_far = self.accumulate_stack(so_far, params, frozen, stack, count)
             return so_far

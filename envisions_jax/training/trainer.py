@@ -159,8 +159,8 @@ class Trainer:
             for step in range(resumed_from, len(plan)):
                 batch = [kept[i] for i in plan[step]]
                 microbatches = side_by_side(pack(batch, self._shapes), self._lanes)
-                rows = [self._placed(microbatch) for microbatch in microbatches]
-                accumulated = self._step.accumulate_all(accumulated, state.params, frozen, rows)
+                placed = [self._placed(microbatch) for microbatch in microbatches]
+                accumulated = self._step.accumulate_all(accumulated, state.params, frozen, placed)
                 rate = learning_rate(self.config, step, len(plan))
                 state, accumulated, norm, kinds = self._step.update(
                     state, accumulated, self._everywhere(rate)

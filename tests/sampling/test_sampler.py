@@ -188,11 +188,15 @@ def test_the_last_few_say_the_same_where_they_move_together(tiny_policy: Policy,
     beginning = list(range(20, 34))
     refinements = [[*beginning, 60 + n, *[n + 3] * 245, 90 + j, 7] for n in range(8) for j in range(4)]
     prompts = [*refinements, *([*beginning, 80 + n, *[n + 40] * 6] for n in range(12))]
-    settings = {"k": k, "max_new_tokens": 40, "temperature": 0.9, "top_p": 0.95, "seed": 5}
+    settings = {"k": k, "max_new_tokens": 80, "temperature": 0.9, "top_p": 0.95, "seed": 5}
+    settings["stop"] = [*"abcdefghijkl"]  # candidates of many lengths
     stay = tiny_policy.generate(prompts, slots=24, **settings)
     move = tiny_policy.generate(prompts, slots=48, **settings)
     lengths = {len(candidate.tokens) for candidates in stay for candidate in candidates}
-    assert min(lengths) < 20 and max(lengths) == 40
+    assert min(lengths) < 20 and max(lengths) == 80
+    if k == 1:  # all enter at once: there are steps of 5 to 16 of them, and of fewer
+        longest = sorted((len(candidate.tokens) for [candidate] in stay), reverse=True)
+        assert longest[16] < longest[4] < longest[0]
     for one, other in zip(stay, move, strict=True):
         for a, b in zip(one, other, strict=True):
             assert (a.tokens, a.finish_reason) == (b.tokens, b.finish_reason)

@@ -187,16 +187,14 @@ def test_one_program_loops_over_any_number_of_microbatches() -> None:
     long = Example([1, *range(20, 50)], [7, 8])
     microbatches = pack([long, *short], row_shapes(1, 24, 48))
     shapes = [microbatch.tokens.shape for microbatch in microbatches]
-    assert shapes[-1] == (1, 48) and len(shapes) > STACK + 1  # several calls, the last of each shape not full
+    assert shapes[-1] == (1, 48) and len(shapes) > STACK + 1  # several calls
+    assert shapes.count((1, 24)) % STACK  # of which one is not full
     state, one_by_one, _ = step.start(policy.params, 0)
     for microbatch in microbatches:
         one_by_one = step.accumulate(one_by_one, state.params, (), microbatch)
     _, together, _ = step.start(policy.params, 0)
     together = step.accumulate_all(together, state.params, (), microbatches)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), together, one_by_one)
-    np.testing.assert_allclose(
-        np.asarray(together.kinds).sum(), np.asarray(one_by_one.kinds).sum(), rtol=1e-6
-    )
     compiled = step.compiled
     for count in (1, 3, STACK, 2 * STACK):
         together = step.accumulate_all(together, state.params, (), microbatches[:1] * count)
