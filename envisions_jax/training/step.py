@@ -109,7 +109,7 @@ class TrainStep:
         self._graphdef = graphdef
         self._config = config
         self._layout = layout
-        self.loops = layout is None and platform_of(layout) == "cpu"
+        self.loops = layout is None and platform_of(layout) == "cpu"  # as `accumulate_all` says
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(config.clip_norm),
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),

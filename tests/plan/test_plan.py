@@ -8,17 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
+from envisions_jax.config import Config, with_values
 from envisions_jax.models.config import LlamaConfig
 from envisions_jax.models.known import SHAPES
+from envisions_jax.parallel import MeshConfig, make_mesh
+from envisions_jax.plan.abstract_run import AbstractRun
 from envisions_jax.plan.hlo import Collective
-from envisions_jax.plan.programs import Program
+from envisions_jax.plan.programs import Program, training_programs
 from envisions_jax.plan.report import USABLE, Compiled, least_step, most_rows, most_slots, verdict
 from envisions_jax.plan.targets import GPUS
 from envisions_jax.plan.work import Least, Work, parameters
 from envisions_jax.testing import tiny_config
 from envisions_jax.training.packing import RowShape
+from envisions_jax.training.step import STACK
 
 LAYERS = 3
 SETTINGS = {"train.row_length": 256, "train.max_length": 256, "train.remat": True, "sampler.slots": 32}
@@ -103,6 +108,15 @@ def test_a_plan_for_the_devices_that_are_here(tmp_path: Path) -> None:
     done = plan(tmp_path, "--stages=training", "--target=here")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "update by AdamW" in done.stdout and "it fits" in done.stdout
+
+
+def test_one_cpu_is_planned_with_the_loop_that_trains_there() -> None:
+    config = with_values(Config(), {"train.row_length": 64, "train.max_length": 64, "train.rows": 1})
+    run = AbstractRun(config, tiny_model(), make_mesh(MeshConfig(), jax.devices()[:1]), 2**34)
+    assert run.train_step.loops
+    [microbatch] = [one for one in training_programs(run) if one.name == "microbatch of 1 x 64"]
+    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(microbatch.lower().in_avals)]
+    assert (STACK, 1, 64) in shapes
 
 
 @pytest.mark.parametrize(
