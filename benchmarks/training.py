@@ -157,7 +157,7 @@ def _peer(workload: Workload, losses: dict[str, float]) -> Side:
 def fastest_rows(model: Any, batch: Sequence[Example], pad_id: int) -> int:
     """Rows a pass with which this machine takes the least time for `batch`: each twice, the second counts."""
     seconds: dict[int, float] = {}
-    for rows in (rows for rows in ROWS if rows <= len(batch)):
+    for rows in filter(lambda rows: rows <= len(batch), ROWS):
         for _ in range(2):
             begin = time.perf_counter()
             backward(model, batch, rows, pad_id)

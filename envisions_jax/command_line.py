@@ -67,14 +67,14 @@ def run(program: Program, define: Callable[[], None]) -> None:
     app.run(lambda _: guard(lambda: program(_config(), flags.FLAGS)), flags_parser=_parse)
 
 
-def patient(xla_flags: str) -> str:
-    """`xla_flags`, and where they ask for fake devices, 20 minutes for one to wait for the others.
+def patient(xla_flags: str, seconds: int = 1200) -> str:
+    """`xla_flags`, and where they ask for fake devices, so many `seconds` for one to wait for the others.
 
     Such devices share a CPU's cores. By default XLA holds those that are 40 s late for lost, and aborts.
     """
     if _FAKE_DEVICES not in xla_flags or _PATIENCE in xla_flags:
         return xla_flags
-    return f"{xla_flags} {_PATIENCE}=1200"
+    return f"{xla_flags} {_PATIENCE}={seconds}"
 
 
 def raise_on_interruption() -> None:

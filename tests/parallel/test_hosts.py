@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from envisions_jax.command_line import patient
 from envisions_jax.metrics import read_metrics
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.store.errors import StoreError
@@ -24,7 +25,7 @@ from tests.tiny_experiment import make_experiment
 
 SETTINGS = ("--config.loop.iterations=2", "--config.eval.base=False", "--config.progress=False")
 ENDS_WITHIN_S = 60
-PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
+PATIENCE_S = 300  # short enough that XLA speaks before a test ends
 KILLS = int(os.environ.get("ENVISIONS_KILLS", "2"))  # moments at which a process is killed
 
 pytestmark = [pytest.mark.multidevice, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -43,7 +44,7 @@ def start(arguments: Sequence[str], workdir: Path, processes: int) -> list[subpr
     started = []
     for number in range(processes):
         environment = os.environ | {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // processes} {PATIENCE}",
+            "XLA_FLAGS": patient(f"--xla_force_host_platform_device_count={8 // processes}", PATIENCE_S),
             "JAX_PLATFORMS": "cpu",
         }
         command = [sys.executable, "-m", "envisions_jax.main", "--config=configs/quickstart.py:tiny"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from envisions_jax.command_line import patient
 from envisions_jax.models import llama
 from envisions_jax.models.weights import flat
 from envisions_jax.parallel import MeshConfig
@@ -15,8 +16,7 @@ from envisions_jax.parallel.layout import MESH_AXES, logical_axes
 from envisions_jax.testing import tiny_config
 
 DEVICES = 8
-# Long enough for a busy machine, and short enough that XLA speaks before this test ends.
-PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
+PATIENCE_S = 300  # long enough for a busy machine, and short enough that XLA speaks before the test ends
 
 
 @pytest.mark.multidevice
@@ -24,7 +24,7 @@ PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
 def test_on_eight_devices() -> None:
     """What is in `devices/`, in a process that has as many: XLA reads the number once."""
     environment = {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES} {PATIENCE}",
+        "XLA_FLAGS": patient(f"--xla_force_host_platform_device_count={DEVICES}", PATIENCE_S),
         "ENVISIONS_TEST_DEVICES": str(DEVICES),
     }
     # What XLA says before it aborts goes past Python to standard error: left where it can be read.

@@ -195,6 +195,9 @@ def test_one_program_loops_over_any_number_of_microbatches() -> None:
     _, together, _ = step.start(policy.params, 0)
     together = step.accumulate_all(together, state.params, (), microbatches)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), together, one_by_one)
+    np.testing.assert_allclose(
+        np.asarray(together.kinds).sum(), np.asarray(one_by_one.kinds).sum(), rtol=1e-6
+    )
     compiled = step.compiled
     for count in (1, 3, STACK, 2 * STACK):
         together = step.accumulate_all(together, state.params, (), microbatches[:1] * count)
