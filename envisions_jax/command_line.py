@@ -8,10 +8,11 @@ project is none of these and keeps its traceback.
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -30,9 +31,12 @@ Program = Callable[[Config, flags.FlagValues], int]
 GPU_SHARE = 0.92
 _SHARES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
 
-# XLA's word for devices that are threads of one CPU, and for how long one waits for the others.
-_FAKE_DEVICES = "--xla_force_host_platform_device_count"
+# XLA's words for devices that are threads of one CPU, for how long one waits for the others, and for the
+# threads that they compute and exchange on, all together.
+_FAKE_DEVICES = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 _PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds"
+_THREADS = "PJRT_NPROC"
+THREADS_PER_DEVICE = 8
 
 # What the file system refuses to any program; with a path, there is nothing to mend in this one.
 _OF_THE_MACHINE = frozenset(
@@ -57,8 +61,7 @@ def run(program: Program, define: Callable[[], None]) -> None:
     restart_with_huge_pages()
     if not any(os.environ.get(name) for name in _SHARES):
         os.environ[_SHARES[0]] = str(GPU_SHARE)
-    if flags_of_xla := os.environ.get("XLA_FLAGS"):
-        os.environ["XLA_FLAGS"] = patient(flags_of_xla)
+    os.environ |= for_fake_devices(os.environ)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
     ours = _defined_by(_define_config) | _defined_by(define)
@@ -67,14 +70,22 @@ def run(program: Program, define: Callable[[], None]) -> None:
     app.run(lambda _: guard(lambda: program(_config(), flags.FLAGS)), flags_parser=_parse)
 
 
-def patient(xla_flags: str, seconds: int = 1200) -> str:
-    """`xla_flags`, and where they ask for fake devices, so many `seconds` for one to wait for the others.
+def for_fake_devices(environment: Mapping[str, str], patience_s: int = 1200) -> dict[str, str]:
+    """What fake devices need besides what `environment` has: nothing where its XLA_FLAGS ask for none.
 
-    Such devices share a CPU's cores. By default XLA holds those that are 40 s late for lost, and aborts.
+    They share a CPU's cores, and by default XLA aborts when one is 40 s late; here after `patience_s`. And by
+    default they have a thread each, on which several exchanges of a device begin at once and each waits for
+    the same of all others: with the threads taken by some, the others never begin, and all wait for ever.
     """
-    if _FAKE_DEVICES not in xla_flags or _PATIENCE in xla_flags:
-        return xla_flags
-    return f"{xla_flags} {_PATIENCE}={seconds}"
+    flags_of_xla = environment.get("XLA_FLAGS", "")
+    if not (asked := _FAKE_DEVICES.search(flags_of_xla)):
+        return {}
+    added = {}
+    if _PATIENCE not in flags_of_xla:
+        added["XLA_FLAGS"] = f"{flags_of_xla} {_PATIENCE}={patience_s}"
+    if _THREADS not in environment:
+        added[_THREADS] = str(THREADS_PER_DEVICE * int(asked[1]))
+    return added
 
 
 def raise_on_interruption() -> None:

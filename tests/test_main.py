@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from envisions_jax import compare
-from envisions_jax.command_line import RunError, guard, patient
+from envisions_jax.command_line import RunError, for_fake_devices, guard
 from envisions_jax.config import Config, flatten, with_values
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.evaluate import default_output, find_run
@@ -255,14 +255,15 @@ def test_a_defect_keeps_its_traceback() -> None:
             ends_with(error)
 
 
-def test_fake_devices_wait_for_each_other_unless_the_user_says_how_long() -> None:
+def test_fake_devices_get_patience_and_threads_unless_the_user_says_otherwise() -> None:
     """A flag that XLA did not know would end the processes that `tests/parallel` starts with it."""
     fake = "--xla_force_host_platform_device_count=8"
     waiting = f"{fake} --xla_cpu_collective_call_terminate_timeout_seconds="
-    assert patient("") == ""
-    assert patient("--xla_cpu_use_fusion_emitters=false") == "--xla_cpu_use_fusion_emitters=false"
-    assert patient(fake) == f"{waiting}1200"
-    assert patient(f"{waiting}3") == f"{waiting}3"
+    assert for_fake_devices({}) == {}
+    assert for_fake_devices({"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}) == {}
+    assert for_fake_devices({"XLA_FLAGS": fake}) == {"XLA_FLAGS": f"{waiting}1200", "PJRT_NPROC": "64"}
+    assert for_fake_devices({"XLA_FLAGS": f"{waiting}3"}) == {"PJRT_NPROC": "64"}
+    assert for_fake_devices({"XLA_FLAGS": f"{waiting}3", "PJRT_NPROC": "8"}) == {}
 
 
 # ---- Comparing two runs ----------------------------------------------------------------------

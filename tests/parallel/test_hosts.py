@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from envisions_jax.command_line import patient
+from envisions_jax.command_line import for_fake_devices
 from envisions_jax.metrics import read_metrics
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.store.errors import StoreError
@@ -44,9 +44,10 @@ def start(arguments: Sequence[str], workdir: Path, processes: int) -> list[subpr
     started = []
     for number in range(processes):
         environment = os.environ | {
-            "XLA_FLAGS": patient(f"--xla_force_host_platform_device_count={8 // processes}", PATIENCE_S),
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // processes}",
             "JAX_PLATFORMS": "cpu",
         }
+        environment |= for_fake_devices(environment, PATIENCE_S)
         command = [sys.executable, "-m", "envisions_jax.main", "--config=configs/quickstart.py:tiny"]
         command += [f"--workdir={workdir}", *arguments]
         if processes > 1:

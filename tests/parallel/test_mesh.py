@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from envisions_jax.command_line import patient
+from envisions_jax.command_line import for_fake_devices
 from envisions_jax.models import llama
 from envisions_jax.models.weights import flat
 from envisions_jax.parallel import MeshConfig
@@ -24,9 +24,10 @@ PATIENCE_S = 300  # long enough for a busy machine, and short enough that XLA sp
 def test_on_eight_devices() -> None:
     """What is in `devices/`, in a process that has as many: XLA reads the number once."""
     environment = {
-        "XLA_FLAGS": patient(f"--xla_force_host_platform_device_count={DEVICES}", PATIENCE_S),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
         "ENVISIONS_TEST_DEVICES": str(DEVICES),
     }
+    environment |= for_fake_devices(environment, PATIENCE_S)
     # What XLA says before it aborts goes past Python to standard error: left where it can be read.
     command = [sys.executable, "-m", "pytest", "-q", "--capture=sys", "-W", "ignore"]
     command.append(str(Path(__file__).parent / "devices"))
