@@ -24,6 +24,8 @@ from envisions_jax.config import Config, check_key, from_config_dict
 from envisions_jax.config_rules import ConfigError
 from envisions_jax.memory import restart_with_huge_pages
 
+INTERRUPTED = 130  # the exit code; shells give it to what Ctrl-C ended
+
 Program = Callable[[Config, flags.FlagValues], int]
 
 # Of a GPU's memory, for JAX; the rest is the runtime's own, and that of the libraries for collectives. JAX's
@@ -97,7 +99,7 @@ def raise_on_interruption() -> None:
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     """What is loading a library is not to meet an exception: some swallow it, some break."""
     os.write(2, b"error: interrupted before anything was begun\n")
-    os._exit(130)
+    os._exit(INTERRUPTED)
 
 
 def _define_config() -> None:
@@ -127,7 +129,7 @@ def guard(program: Callable[[], int]) -> int:
     try:
         return program()
     except KeyboardInterrupt:
-        return fail("interrupted; run the same command again to go on where it was", 130)
+        return fail("interrupted; run the same command again to go on where it was", INTERRUPTED)
     except ConfigError as error:
         return fail(error, 2)
     except LostProcessError as error:

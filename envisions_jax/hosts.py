@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax._src import distributed  # JAX has no other way to its coordination service
 from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 
@@ -124,7 +125,11 @@ def _tell(what: str) -> None:
 
 def is_of_another(error: Exception) -> bool:
     """Does an error of JAX's say that another process of this run is no longer there?"""
-    return count() > 1 and bool(re.search(_LOST, str(error), re.IGNORECASE))
+    return (
+        count() > 1
+        and not isinstance(error, HostsError)
+        and bool(re.search(_LOST, str(error), re.IGNORECASE))
+    )
 
 
 def index() -> int:
@@ -181,6 +186,34 @@ def on_first(action: Callable[[], T]) -> T:
     if told is not None:
         raise HostsError(f"the first process of the run: {told}")
     return result
+
+
+def meet(place: str, timeout_ms: int) -> None:
+    """Return when every process has come to `place`, to each at most once. From any thread, without devices.
+
+    Raises HostsError: some have ended, or have not come in time.
+    """
+    try:
+        _service().wait_at_barrier(place, timeout_ms)
+    except jax.errors.JaxRuntimeError as error:
+        said = str(error).splitlines()[0][:200]
+        raise HostsError(f"another process of this run has ended, or cannot be reached ({said})") from error
+
+
+def tell(about: str, what: str) -> None:
+    """Leave `what` for the others to see by `told`, from any thread."""
+    _service().key_value_set(f"{about}/{index()}", what)
+
+
+def told(about: str) -> dict[int, str]:
+    """Who has told what."""
+    found = _service().key_value_dir_get(f"{about}/")
+    return {int(name.rpartition("/")[2]): what for name, what in found}
+
+
+def _service() -> Any:
+    """JAX's coordination service, which is there when there is more than one process."""
+    return distributed.global_state.client
 
 
 def placed(array: Any, sharding: Sharding) -> Any:

@@ -11,13 +11,13 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from envisions_jax import command_line
-from envisions_jax.command_line import RunError
+from envisions_jax.command_line import INTERRUPTED, RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError, check_model
 from envisions_jax.progress import Reporter
@@ -27,6 +27,8 @@ from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identi
 
 if TYPE_CHECKING:
     from envisions_jax.stages.run import Run
+
+FAILING_S = 10  # that a process which cannot go on waits for the others to tell why they cannot
 
 
 def main(config: Config, values: flags.FlagValues) -> int:
@@ -40,6 +42,8 @@ def main(config: Config, values: flags.FlagValues) -> int:
         if code == 0:
             _end_together()
             return 0
+        if code != INTERRUPTED:
+            _fail_together()
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -89,6 +93,14 @@ def _end_together() -> None:
     from envisions_jax import hosts
 
     hosts.gather("done")
+
+
+def _fail_together() -> None:
+    """Wait for the others for a moment: who is told of a lost process first cannot tell its own reason."""
+    from envisions_jax import hosts
+
+    with suppress(hosts.HostsError):
+        hosts.meet("envisions_jax/failed", FAILING_S * 1000)
 
 
 def dry_run(config: Config, reporter: Reporter) -> int:

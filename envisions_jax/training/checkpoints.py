@@ -11,15 +11,16 @@ import functools
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
-import orbax.checkpoint as ocp
 
 from envisions_jax import hosts
 from envisions_jax.training import stored_tree
+from envisions_jax.training.saving import Saver
 from envisions_jax.training.stored_tree import CheckpointError, first_line
 
 logger = logging.getLogger(__name__)
@@ -41,19 +42,16 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, keep: int = 2) -> None:
         self.directory = Path(directory).absolute()
-        # What a kill left half-written. By hand: Orbax's own clean-up comes late, or not at all.
-        hosts.on_first(self._remove_half_written)
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
-        )
+        self._keep = keep
         try:
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
+            hosts.on_first(self._prepare)
         except OSError as error:
             raise CheckpointError(f"cannot use {self.directory} for checkpoints: {error}") from error
+        self._saver = Saver(when_written=self._list_files)
 
-    def _remove_half_written(self) -> None:
-        for half_written in self.directory.glob(_HALF_WRITTEN):
+    def _prepare(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for half_written in self.directory.glob(_HALF_WRITTEN):  # by a run that was killed
             shutil.rmtree(half_written)
 
     def __enter__(self) -> Checkpoints:
@@ -62,7 +60,14 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+            return
+        # Without the others, who may be elsewhere; and what went wrong first is what is told.
+        try:
+            self._saver.close()
+        except Exception as second:  # of many types, as below
+            logger.warning("not written to %s: %s", self.directory, first_line(second))
 
     def save(self, step: int, tree: Any, metadata: Mapping[str, Any]) -> None:
         """Save `tree` (any pytree of arrays) and JSON-able `metadata` as checkpoint `step`.
@@ -70,22 +75,26 @@ class Checkpoints:
         Returns as soon as the arrays are copied, so that the caller may donate them; writing goes on
         behind. A failed write is raised by the next `save`, `wait` or `close`.
         """
+        self.wait()
         self._checked(lambda: hosts.on_first(lambda: stored_tree.require_space(self.directory, tree)))
-        arguments = stored_tree.save_arguments(tree, metadata)
-        self._checked(lambda: self._manager.save(step, args=arguments))
+        self._checked(lambda: self._saver.save(self.directory / str(step), tree, metadata))
 
     def wait(self) -> None:
-        """Block until everything saved is on disk."""
-        self._checked(self._manager.wait_until_finished)
+        """Block until everything saved is on disk, and nothing of what is not kept."""
+        self._checked(self._saver.wait)
+        hosts.on_first(self._remove_old)
+
+    def _remove_old(self) -> None:
+        for step in self.steps()[: -self._keep]:
+            shutil.rmtree(self.directory / str(step))
 
     def close(self) -> None:
         self.wait()
-        self._manager.close()
+        self._saver.close()
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
-        self._manager.reload()
-        return sorted(self._manager.all_steps())
+        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
 
     def latest(self, like: Any) -> Restored | None:
         """The newest checkpoint that reads back whole, or None; damaged ones are removed with a warning.
@@ -99,10 +108,9 @@ class Checkpoints:
         """
         for step in reversed(hosts.gather(self.steps())[0]):
             if not hosts.on_first(functools.partial(self._is_whole, step)):
-                self._manager.reload()
                 continue
             try:
-                metadata, tree = self._read(step, like)
+                metadata, tree = self._saver.read(self.directory / str(step), like)
             except (stored_tree.OtherTreeError, jax.errors.JaxRuntimeError):
                 raise  # the latter says nothing of the checkpoint: no memory, or another process has ended
             except (MemoryError, OSError) as error:  # says nothing of the checkpoint: it may well be whole
@@ -115,7 +123,6 @@ class Checkpoints:
                     path = self.directory / str(step)
                     raise CheckpointError(f"{path} is damaged: {first_line(error)}; remove it") from error
                 self._remove_damaged(step, error)
-                self._manager.reload()
                 continue
             return Restored(step, tree, metadata)
         return None
@@ -135,12 +142,8 @@ class Checkpoints:
         return True
 
     def _remove_damaged(self, step: int, error: Exception) -> None:
-        """By hand: the manager wants to read what it deletes."""
         logger.warning("damaged checkpoint removed: %s: %s", self.directory / str(step), first_line(error))
         shutil.rmtree(self.directory / str(step))
-
-    def _read(self, step: int, like: Any) -> tuple[dict[str, Any], Any]:
-        return stored_tree.read(lambda args: self._manager.restore(step, args=args), like)
 
     def _list_files(self) -> None:
         """Called by Orbax, in its thread, when all is written but still under the temporary name."""
@@ -155,7 +158,7 @@ class Checkpoints:
                 raise
             raise CheckpointError(
                 f"could not write a checkpoint to {self.directory}: {first_line(error)}; "
-                "earlier checkpoints are untouched"
+                "earlier checkpoints are untouched, and the same command goes on from there"
             ) from error
 
 
@@ -175,8 +178,8 @@ def save_params(directory: str | Path, params: Any, metadata: Mapping[str, Any] 
 
     try:
         hosts.on_first(make_room)
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            checkpointer.save(new, args=stored_tree.save_arguments(params, metadata or {}))
+        with closing(Saver()) as saver:
+            saver.save(new, params, metadata or {})
         hosts.on_first(lambda: stored_tree.list_files(new))
     except Exception as error:  # Orbax and TensorStore raise many types; every one of them means "not saved"
         if hosts.is_of_another(error):
@@ -207,10 +210,10 @@ def restore_params(directory: str | Path, like: Any) -> tuple[Any, dict[str, Any
     directory = Path(directory).absolute()
     if not has_params(directory):
         raise CheckpointError(f"no weights at {directory}; {_ADVICE}")
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    with closing(Saver()) as saver:
         try:
             stored_tree.require_whole(directory)
-            metadata, params = stored_tree.read(lambda args: checkpointer.restore(directory, args=args), like)
+            metadata, params = saver.read(directory, like)
         except stored_tree.OtherTreeError:
             raise
         except Exception as error:  # Orbax and TensorStore raise many types, bare Exception among them

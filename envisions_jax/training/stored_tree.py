@@ -8,6 +8,8 @@ truncated one before Orbax meets it.
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ import orbax.checkpoint as ocp
 from envisions_jax import hosts
 
 FILES = "files.json"
+_OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
 _SPARE = 1.1  # arrays are stored compressed, but weights hardly shrink; some room for the rest
 
 
@@ -93,7 +96,11 @@ def require_space(folder: Path, tree: Any) -> None:
 
 
 def first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+    """What went wrong. TensorStore says it behind paths that are longer than a line."""
+    text = str(error) or type(error).__name__
+    if of_the_system := _OS_ERROR.search(text):
+        return os.strerror(int(of_the_system[1]))
+    return text.splitlines()[0][:200]
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from tests.tiny_experiment import make_experiment
 SETTINGS = ("--config.loop.iterations=2", "--config.eval.base=False", "--config.progress=False")
 ENDS_WITHIN_S = 60
 PATIENCE_S = 300  # short enough that XLA speaks before a test ends
+LARGEST_FILE = 90_000  # bytes: less than a process's part of a checkpoint, more than what else it writes
 KILLS = int(os.environ.get("ENVISIONS_KILLS", "2"))  # moments at which a process is killed
 
 pytestmark = [pytest.mark.multidevice, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -142,6 +144,35 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(
     assert code != 0
     assert "another process of this run" in log or "another task died" in log, log
     assert_same(finished(arguments, workdir, processes=2), together, tolerance=0)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_cannot_write_its_part_of_a_checkpoint_ends_all_and_the_run_goes_on(
+    victim: int, arguments: list[str], together: WorkDir, tmp_path: Path
+) -> None:
+    """The system refuses it larger files from the first checkpoint on, as on a full disk."""
+    workdir = tmp_path / "run"
+    often = [*arguments, "--config.checkpoint.every_steps=1"]
+    processes = start(often, workdir, processes=2)
+    try:
+        for _ in _every(0.05, most=400):
+            if any(WorkDir(workdir).root.glob("checkpoints/train-*/*")):
+                break
+            assert all(process.poll() is None for process in processes)
+        hard = resource.prlimit(processes[victim].pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(processes[victim].pid, resource.RLIMIT_FSIZE, (LARGEST_FILE, hard))
+        codes = [process.wait(timeout=ENDS_WITHIN_S) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    logs = [workdir.with_name(f"run-{number}.log").read_text() for number in range(2)]
+    told = [log.strip().splitlines()[-1] for log in logs]
+    assert codes == [1, 1], logs
+    assert all(line.startswith("error: could not write a checkpoint to ") for line in told), logs
+    assert "File too large" in told[victim], logs
+    assert f"process {victim} of the run: " in told[1 - victim], logs
+    assert_same(finished(often, workdir, processes=2), together, tolerance=0)
 
 
 def _wait_until_something_is_there(workdir: Path, processes: Sequence[subprocess.Popen[str]]) -> None:

@@ -1,0 +1,112 @@
+"""Writing checkpoints behind the caller, in all processes of a run: all have written one, or none has.
+
+Orbax writes in a thread of each process, and these wait for each other: before the first one gives the
+checkpoint its name, and until it has. A thread that fails does not come, and the others would wait for it for
+20 minutes; here its process comes instead and has told why, and theirs fail too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+
+from envisions_jax import hosts
+from envisions_jax.hosts import HostsError
+from envisions_jax.training import stored_tree
+from envisions_jax.training.stored_tree import first_line
+
+_TIMEOUT_S = 1200  # for one checkpoint to be written by all; Orbax's own
+_saves = itertools.count()  # the same in every process: all of them save the same
+
+
+def _is_not_told_by_us(record: logging.LogRecord) -> bool:
+    """Orbax logs what fails in its threads with all its tracebacks, and raises it too."""
+    return not (record.levelno == logging.ERROR and record.exc_info and "/orbax/" in record.pathname)
+
+
+absl_logging.get_absl_logger().addFilter(_is_not_told_by_us)
+
+
+class Saver:
+    """Writes one checkpoint at a time, and reads.
+
+    Not by Orbax's `CheckpointManager`: when its threads have written, they exchange by the devices, between
+    computations of which each process may have begun another.
+    """
+
+    def __init__(self, when_written: Callable[[], None] | None = None) -> None:
+        """`when_written` is called in the thread, when all is written but still under a temporary name."""
+        self._meetings = _Meetings()
+        self._checkpointer = ocp.AsyncCheckpointer(
+            ocp.CompositeCheckpointHandler(),
+            async_options=ocp.AsyncOptions(
+                timeout_secs=_TIMEOUT_S,
+                barrier_sync_fn=self._meetings.barrier,
+                post_finalization_callback=when_written,
+            ),
+        )
+
+    def save(self, folder: Path, tree: Any, metadata: Mapping[str, Any]) -> None:
+        """Begin to write `tree` and `metadata` to `folder`; returns when the arrays are copied.
+
+        What was begun before must have been waited for.
+        """
+        self._meetings.begin()
+        self._checkpointer.save(folder, args=stored_tree.save_arguments(tree, metadata))
+
+    def wait(self) -> None:
+        """Return when it is written, by all processes. Raises what Orbax met, HostsError if another did."""
+        try:
+            self._checkpointer.wait_until_finished()
+        except HostsError:
+            raise
+        except Exception as error:  # Orbax and TensorStore raise many types
+            if hosts.count() > 1:
+                self._meetings.give_up(first_line(error))
+            raise
+
+    def read(self, folder: Path, like: Any) -> tuple[dict[str, Any], Any]:
+        """(metadata, tree) as `save` wrote them. Raises as `stored_tree.read`."""
+        return stored_tree.read(lambda args: self._checkpointer.restore(folder, args=args), like)
+
+    def close(self) -> None:
+        """End the threads. Waits for what is being written, and raises as `wait`."""
+        try:
+            self.wait()
+        finally:
+            self._checkpointer.close()
+
+
+class _Meetings:
+    """Where the processes of a run meet while one checkpoint is written."""
+
+    def __init__(self) -> None:
+        self._save, self._come = "", 0
+
+    def begin(self) -> None:
+        self._save, self._come = f"envisions_jax/save/{next(_saves)}", 0
+
+    def barrier(self, *, key: str, timeout_ms: int) -> None:
+        """Come to the next meeting. Raises HostsError if one that came has failed, or one is lost."""
+        del key
+        hosts.meet(self._next(), timeout_ms)
+        for number, why in hosts.told(self._save).items():
+            raise HostsError(f"process {number} of the run: {why}")
+
+    def give_up(self, why: str) -> None:
+        """Tell the others that this process has failed, at the meeting where they wait for it."""
+        try:
+            hosts.tell(self._save, why)
+            hosts.meet(self._next(), _TIMEOUT_S * 1000)
+        except HostsError:  # they will not wait: they are no longer there
+            return
+
+    def _next(self) -> str:
+        self._come += 1
+        return f"{self._save}/{self._come}"
