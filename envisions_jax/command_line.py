@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from logging import ERROR, LogRecord
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -80,13 +81,13 @@ def for_fake_devices(environment: Mapping[str, str], patience_s: int = 1200) -> 
     the same of all others: with the threads taken by some, the others never begin, and all wait for ever.
     """
     flags_of_xla = environment.get("XLA_FLAGS", "")
-    if not (asked := _FAKE_DEVICES.search(flags_of_xla)):
+    if not (asked := _FAKE_DEVICES.findall(flags_of_xla)):
         return {}
     added = {}
     if _PATIENCE not in flags_of_xla:
         added["XLA_FLAGS"] = f"{flags_of_xla} {_PATIENCE}={patience_s}"
     if _THREADS not in environment:
-        added[_THREADS] = str(THREADS_PER_DEVICE * int(asked[1]))
+        added[_THREADS] = str(max(THREADS_PER_DEVICE * int(asked[-1]), os.cpu_count() or 1))
     return added
 
 
@@ -164,7 +165,13 @@ def _parse(argv: Sequence[str]) -> list[str]:
     verbosity = flags.FLAGS["verbosity"]
     if verbosity.using_default_value:  # or absl makes it INFO, and Orbax tells its life
         verbosity.value, verbosity.using_default_value = logging.WARNING, False
+        logging.get_absl_logger().addFilter(_is_not_raised_too)
     return rest
+
+
+def _is_not_raised_too(record: LogRecord) -> bool:
+    """Orbax logs what fails in its threads with a traceback for each, and raises the first."""
+    return not (record.levelno == ERROR and record.exc_info and "/orbax/" in record.pathname)
 
 
 def _check_overrides(argv: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
@@ -193,22 +194,31 @@ def meet(place: str, timeout_ms: int) -> None:
 
     Raises HostsError: some have ended, or have not come in time.
     """
-    try:
+    with _reached():
         _service().wait_at_barrier(place, timeout_ms)
-    except jax.errors.JaxRuntimeError as error:
-        said = str(error).splitlines()[0][:200]
-        raise HostsError(f"another process of this run has ended, or cannot be reached ({said})") from error
 
 
 def tell(about: str, what: str) -> None:
-    """Leave `what` for the others to see by `told`, from any thread."""
-    _service().key_value_set(f"{about}/{index()}", what)
+    """Leave `what` for the others to see by `told`, once, from any thread. Raises HostsError as `meet`."""
+    with _reached():
+        _service().key_value_set(f"{about}/{index()}", what)
 
 
 def told(about: str) -> dict[int, str]:
-    """Who has told what."""
-    found = _service().key_value_dir_get(f"{about}/")
+    """Who has told what. Raises HostsError as `meet`."""
+    with _reached():
+        found = _service().key_value_dir_get(f"{about}/")
     return {int(name.rpartition("/")[2]): what for name, what in found}
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """What JAX says where others are not, as HostsError."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        said = str(error).splitlines()[0][:200]
+        raise HostsError(f"another process of this run has ended, or cannot be reached ({said})") from error
 
 
 def _service() -> Any:

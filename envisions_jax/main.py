@@ -42,11 +42,11 @@ def main(config: Config, values: flags.FlagValues) -> int:
         if code == 0:
             _end_together()
             return 0
-        if code != INTERRUPTED:
-            _fail_together()
     except BaseException:
         traceback.print_exc()
         code = 1
+    if code != INTERRUPTED:
+        _fail_together()
     # At once: JAX would wait for the others, who do not end by themselves.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -99,7 +99,7 @@ def _fail_together() -> None:
     """Wait for the others for a moment: who is told of a lost process first cannot tell its own reason."""
     from envisions_jax import hosts
 
-    with suppress(hosts.HostsError):
+    with suppress(hosts.HostsError):  # they go on, until they miss this one
         hosts.meet("envisions_jax/failed", FAILING_S * 1000)
 
 

@@ -1,6 +1,7 @@
 """The command line: one line and an exit code for what cannot work, before anything heavy starts."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -261,8 +262,9 @@ def test_fake_devices_get_patience_and_threads_unless_the_user_says_otherwise() 
     waiting = f"{fake} --xla_cpu_collective_call_terminate_timeout_seconds="
     assert for_fake_devices({}) == {}
     assert for_fake_devices({"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}) == {}
-    assert for_fake_devices({"XLA_FLAGS": fake}) == {"XLA_FLAGS": f"{waiting}1200", "PJRT_NPROC": "64"}
-    assert for_fake_devices({"XLA_FLAGS": f"{waiting}3"}) == {"PJRT_NPROC": "64"}
+    threads = str(max(64, os.cpu_count() or 1))
+    assert for_fake_devices({"XLA_FLAGS": fake}) == {"XLA_FLAGS": f"{waiting}1200", "PJRT_NPROC": threads}
+    assert for_fake_devices({"XLA_FLAGS": f"{waiting}3"}) == {"PJRT_NPROC": threads}
     assert for_fake_devices({"XLA_FLAGS": f"{waiting}3", "PJRT_NPROC": "8"}) == {}
 
 

@@ -38,7 +38,10 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """Checkpoints of one training in one directory: asynchronous saves, the newest `keep` kept."""
+    """Checkpoints of one training in one directory: asynchronous saves, the newest `keep` kept.
+
+    Of several processes all have to call each method.
+    """
 
     def __init__(self, directory: str | Path, keep: int = 2) -> None:
         self.directory = Path(directory).absolute()
@@ -47,11 +50,11 @@ class Checkpoints:
             hosts.on_first(self._prepare)
         except OSError as error:
             raise CheckpointError(f"cannot use {self.directory} for checkpoints: {error}") from error
-        self._saver = Saver(when_written=self._list_files)
+        self._saver = Saver(when_written=self._list_files, when_there=self._remove_old)
 
     def _prepare(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        for half_written in self.directory.glob(_HALF_WRITTEN):  # by a run that was killed
+        for half_written in self.directory.glob(_HALF_WRITTEN):  # by a run that was killed, or had no room
             shutil.rmtree(half_written)
 
     def __enter__(self) -> Checkpoints:
@@ -63,7 +66,7 @@ class Checkpoints:
         if error is None:
             self.close()
             return
-        # Without the others, who may be elsewhere; and what went wrong first is what is told.
+        # What went wrong first is what is told.
         try:
             self._saver.close()
         except Exception as second:  # of many types, as below
@@ -80,21 +83,23 @@ class Checkpoints:
         self._checked(lambda: self._saver.save(self.directory / str(step), tree, metadata))
 
     def wait(self) -> None:
-        """Block until everything saved is on disk, and nothing of what is not kept."""
+        """Block until everything saved is on disk, and what is not kept is no longer there."""
         self._checked(self._saver.wait)
-        hosts.on_first(self._remove_old)
-
-    def _remove_old(self) -> None:
-        for step in self.steps()[: -self._keep]:
-            shutil.rmtree(self.directory / str(step))
 
     def close(self) -> None:
-        self.wait()
-        self._saver.close()
+        self._checked(self._saver.close)
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
+        return hosts.on_first(self._steps)
+
+    def _steps(self) -> list[int]:
         return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
+
+    def _remove_old(self) -> None:
+        """Called in a thread, when there is one more."""
+        for step in self._steps()[: -self._keep] if hosts.is_first() else ():
+            shutil.rmtree(self.directory / str(step))
 
     def latest(self, like: Any) -> Restored | None:
         """The newest checkpoint that reads back whole, or None; damaged ones are removed with a warning.
@@ -106,7 +111,8 @@ class Checkpoints:
             CheckpointError: the checkpoint is whole but holds other arrays than `like`, or the machine could
                 not read it (out of memory, of file handles, of permission).
         """
-        for step in reversed(hosts.gather(self.steps())[0]):
+        self.wait()
+        for step in reversed(self.steps()):
             if not hosts.on_first(functools.partial(self._is_whole, step)):
                 continue
             try:

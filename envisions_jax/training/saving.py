@@ -2,19 +2,18 @@
 
 Orbax writes in a thread of each process, and these wait for each other: before the first one gives the
 checkpoint its name, and until it has. A thread that fails does not come, and the others would wait for it for
-20 minutes; here its process comes instead and has told why, and theirs fail too.
+20 minutes; here another comes instead and has told why, and theirs fail too.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 
 from envisions_jax import hosts
 from envisions_jax.hosts import HostsError
@@ -25,14 +24,6 @@ _TIMEOUT_S = 1200  # for one checkpoint to be written by all; Orbax's own
 _saves = itertools.count()  # the same in every process: all of them save the same
 
 
-def _is_not_told_by_us(record: logging.LogRecord) -> bool:
-    """Orbax logs what fails in its threads with all its tracebacks, and raises it too."""
-    return not (record.levelno == logging.ERROR and record.exc_info and "/orbax/" in record.pathname)
-
-
-absl_logging.get_absl_logger().addFilter(_is_not_told_by_us)
-
-
 class Saver:
     """Writes one checkpoint at a time, and reads.
 
@@ -40,16 +31,27 @@ class Saver:
     computations of which each process may have begun another.
     """
 
-    def __init__(self, when_written: Callable[[], None] | None = None) -> None:
-        """`when_written` is called in the thread, when all is written but still under a temporary name."""
+    def __init__(
+        self, when_written: Callable[[], None] | None = None, when_there: Callable[[], None] | None = None
+    ) -> None:
+        """Both are called behind the caller: when all is written but still under a temporary name (in the
+        first process), and when it has its own (in each).
+        """
         self._meetings = _Meetings()
+        self._when_there = when_there
+        self._watcher: threading.Thread | None = None
+        self._error: Exception | None = None
+        # Folders are made before `save` returns: in threads, those of all processes would wait 5 minutes for
+        # one that cannot be made.
+        options = ocp.AsyncOptions(
+            timeout_secs=_TIMEOUT_S,
+            barrier_sync_fn=self._meetings.barrier,
+            post_finalization_callback=when_written,
+            create_directories_asynchronously=False,
+        )
         self._checkpointer = ocp.AsyncCheckpointer(
-            ocp.CompositeCheckpointHandler(),
-            async_options=ocp.AsyncOptions(
-                timeout_secs=_TIMEOUT_S,
-                barrier_sync_fn=self._meetings.barrier,
-                post_finalization_callback=when_written,
-            ),
+            ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(async_options=options)),
+            async_options=options,
         )
 
     def save(self, folder: Path, tree: Any, metadata: Mapping[str, Any]) -> None:
@@ -59,20 +61,38 @@ class Saver:
         """
         self._meetings.begin()
         self._checkpointer.save(folder, args=stored_tree.save_arguments(tree, metadata))
+        self._watcher = threading.Thread(target=self._watch, name="watch_save", daemon=True)
+        self._watcher.start()
+
+    def _watch(self) -> None:
+        """Wait for what is being written, and tell the others at once if that failed here."""
+        try:
+            self._checkpointer.wait_until_finished()
+        except Exception as error:  # Orbax and TensorStore raise many types; `wait` raises it
+            self._error = error
+            if hosts.count() > 1 and not isinstance(error, HostsError):
+                self._meetings.give_up(first_line(error))
+            return
+        try:
+            if self._when_there is not None:
+                self._when_there()
+        except Exception as error:  # as above
+            self._error = error
 
     def wait(self) -> None:
         """Return when it is written, by all processes. Raises what Orbax met, HostsError if another did."""
-        try:
-            self._checkpointer.wait_until_finished()
-        except HostsError:
-            raise
-        except Exception as error:  # Orbax and TensorStore raise many types
-            if hosts.count() > 1:
-                self._meetings.give_up(first_line(error))
-            raise
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def read(self, folder: Path, like: Any) -> tuple[dict[str, Any], Any]:
-        """(metadata, tree) as `save` wrote them. Raises as `stored_tree.read`."""
+        """(metadata, tree) as `save` wrote them. Raises as `stored_tree.read`.
+
+        What was begun before must have been waited for.
+        """
         return stored_tree.read(lambda args: self._checkpointer.restore(folder, args=args), like)
 
     def close(self) -> None:
@@ -95,15 +115,17 @@ class _Meetings:
     def barrier(self, *, key: str, timeout_ms: int) -> None:
         """Come to the next meeting. Raises HostsError if one that came has failed, or one is lost."""
         del key
-        hosts.meet(self._next(), timeout_ms)
-        for number, why in hosts.told(self._save).items():
+        place = self._next()
+        hosts.meet(place, timeout_ms)
+        for number, why in hosts.told(place).items():
             raise HostsError(f"process {number} of the run: {why}")
 
     def give_up(self, why: str) -> None:
         """Tell the others that this process has failed, at the meeting where they wait for it."""
+        place = self._next()
         try:
-            hosts.tell(self._save, why)
-            hosts.meet(self._next(), _TIMEOUT_S * 1000)
+            hosts.tell(place, why)
+            hosts.meet(place, _TIMEOUT_S * 1000)
         except HostsError:  # they will not wait: they are no longer there
             return
 

@@ -1,9 +1,6 @@
 """Checkpoints: whole or not there, the newest kept, and a failed write costs nothing that was there."""
 
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +12,7 @@ import pytest
 
 from envisions_jax.training.checkpoints import Checkpoints, has_params, restore_params, save_params
 from envisions_jax.training.stored_tree import CheckpointError
+from tests.full_disk import files_of_at_most
 
 
 def tree(seed: int = 0) -> dict[str, Any]:
@@ -28,17 +26,6 @@ def tree(seed: int = 0) -> dict[str, Any]:
 
 def same(a: Any, b: Any) -> bool:
     return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """The system refuses to write more, as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +65,17 @@ def test_a_half_written_checkpoint_is_not_one(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps() == [1]
     assert not (tmp_path / "2.orbax-checkpoint-tmp").exists()
+
+
+def test_a_write_that_fails_is_no_damage_to_what_is_there(tmp_path: Path) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, tree(1), {})
+        checkpoints.wait()
+        with files_of_at_most(20_000), pytest.raises(CheckpointError, match="File too large"):
+            checkpoints.save(2, tree(2), {})
+            checkpoints.latest(tree())
+        found = checkpoints.latest(tree())
+        assert found is not None and found.step == 1
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "metadata", "list"])
@@ -166,7 +164,7 @@ def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path: Path) -> No
     checkpoints.save(1, tree(1), {})
     checkpoints.wait()
     with files_of_at_most(20_000):
-        with pytest.raises(CheckpointError, match="could not write weights to .*: File too large; what was"):
+        with pytest.raises(CheckpointError, match=r"could not write weights to .*: File too large; what was"):
             save_params(tmp_path / "p", tree(2))
         with pytest.raises(CheckpointError, match="File too large; earlier checkpoints are untouched"):
             checkpoints.save(2, tree(2), {})
