@@ -92,7 +92,7 @@ def require_space(folder: Path, tree: Any) -> None:
     needed = _SPARE * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
     free = shutil.disk_usage(existing).free
     if free < needed:
-        raise CheckpointError(f"disk full: {needed / 2**30:.2f} GiB needed, {free / 2**30:.2f} GiB free")
+        raise CheckpointError(f"disk full: {needed / 2**30:.3g} GiB needed, {free / 2**30:.3g} GiB free")
 
 
 def first_line(error: Exception) -> str:
