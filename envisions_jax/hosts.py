@@ -56,7 +56,7 @@ def start() -> None:
         _await_first(where["coordinator_address"])
     elif where:
         others = where["num_processes"] - 1
-        _tell(f"waiting at {where['coordinator_address']} for {others} other processes of this run")
+        _say(f"waiting at {where['coordinator_address']} for {others} other processes of this run")
     # Else a SIGTERM is taken for a notice that nobody here waits for, and the run goes on.
     jax.config.update("jax_enable_preemption_service", False)
     if os.environ.get("JAX_PLATFORMS") == "cpu":
@@ -115,12 +115,12 @@ def _await_first(address: str) -> None:
                     "the first process started, and can this host reach it?"
                 ) from error
         if not told:
-            _tell(f"waiting for the first process of this run at {address}, {START_S} s at most")
+            _say(f"waiting for the first process of this run at {address}, {START_S} s at most")
             told = True
         time.sleep(1)
 
 
-def _tell(what: str) -> None:
+def _say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
@@ -201,7 +201,7 @@ def meet(place: str, timeout_ms: int) -> None:
 def tell(about: str, what: str) -> None:
     """Leave `what` for the others to see by `told`, once, from any thread. Raises HostsError as `meet`."""
     with _reached():
-        _service().key_value_set(f"{about}/{index()}", what)
+        _service().key_value_set(f"{about}/{index()}", what.encode(errors="replace").decode())
 
 
 def told(about: str) -> dict[int, str]:

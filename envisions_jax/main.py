@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -101,6 +102,8 @@ def _fail_together() -> None:
 
     with suppress(hosts.HostsError):  # they go on, until they miss this one
         hosts.meet("envisions_jax/failed", FAILING_S * 1000)
+    if hosts.is_first():  # whose end JAX ends the others for: they are about to
+        time.sleep(1)
 
 
 def dry_run(config: Config, reporter: Reporter) -> int:

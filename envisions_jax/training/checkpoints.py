@@ -26,7 +26,7 @@ from envisions_jax.training.stored_tree import CheckpointError, first_line
 logger = logging.getLogger(__name__)
 
 _ADVICE = "put a copy there, or start in another work directory"
-_HALF_WRITTEN = "*.orbax-checkpoint-tmp*"  # the names Orbax gives before a checkpoint is whole
+_HALF_WRITTEN = ".orbax-checkpoint-tmp*"  # the names Orbax gives before a checkpoint is whole
 
 
 class Restored(NamedTuple):
@@ -46,6 +46,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, keep: int = 2) -> None:
         self.directory = Path(directory).absolute()
         self._keep = keep
+        self._saved = 0  # the newest that was begun
         try:
             hosts.on_first(self._prepare)
         except OSError as error:
@@ -53,8 +54,9 @@ class Checkpoints:
         self._saver = Saver(when_written=self._list_files, when_there=self._remove_old)
 
     def _prepare(self) -> None:
+        """While nothing is being written: make the folder, and remove what a kill or a full disk left."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for half_written in self.directory.glob(_HALF_WRITTEN):  # by a run that was killed, or had no room
+        for half_written in self.directory.glob(f"*{_HALF_WRITTEN}"):
             shutil.rmtree(half_written)
 
     def __enter__(self) -> Checkpoints:
@@ -79,8 +81,13 @@ class Checkpoints:
         behind. A failed write is raised by the next `save`, `wait` or `close`.
         """
         self.wait()
-        self._checked(lambda: hosts.on_first(lambda: stored_tree.require_space(self.directory, tree)))
+        self._saved = step
+        self._checked(lambda: hosts.on_first(lambda: self._make_room(tree)))
         self._checked(lambda: self._saver.save(self.directory / str(step), tree, metadata))
+
+    def _make_room(self, tree: Any) -> None:
+        self._prepare()
+        stored_tree.require_space(self.directory, tree)
 
     def wait(self) -> None:
         """Block until everything saved is on disk, and what is not kept is no longer there."""
@@ -99,7 +106,10 @@ class Checkpoints:
     def _remove_old(self) -> None:
         """Called in a thread, when there is one more."""
         for step in self._steps()[: -self._keep] if hosts.is_first() else ():
-            shutil.rmtree(self.directory / str(step))
+            try:
+                shutil.rmtree(self.directory / str(step))
+            except OSError as error:  # the newest is there all the same
+                logger.warning("cannot remove an old checkpoint, %s: %s", self.directory / str(step), error)
 
     def latest(self, like: Any) -> Restored | None:
         """The newest checkpoint that reads back whole, or None; damaged ones are removed with a warning.
@@ -153,7 +163,7 @@ class Checkpoints:
 
     def _list_files(self) -> None:
         """Called by Orbax, in its thread, when all is written but still under the temporary name."""
-        for folder in self.directory.glob(_HALF_WRITTEN) if hosts.is_first() else ():
+        for folder in self.directory.glob(f"{self._saved}{_HALF_WRITTEN}") if hosts.is_first() else ():
             stored_tree.list_files(folder)
 
     def _checked(self, action: Callable[[], object]) -> None:

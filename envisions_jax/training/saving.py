@@ -21,6 +21,7 @@ from envisions_jax.training import stored_tree
 from envisions_jax.training.stored_tree import first_line
 
 _TIMEOUT_S = 1200  # for one checkpoint to be written by all; Orbax's own
+_MOST_ERRORS = 20  # that one checkpoint can leave behind: its items, and Orbax's own notes
 _saves = itertools.count()  # the same in every process: all of them save the same
 
 
@@ -40,9 +41,8 @@ class Saver:
         self._meetings = _Meetings()
         self._when_there = when_there
         self._watcher: threading.Thread | None = None
-        self._error: Exception | None = None
-        # Folders are made before `save` returns: in threads, those of all processes would wait 5 minutes for
-        # one that cannot be made.
+        self._error: BaseException | None = None
+        # Folders are made before `save` returns: with one that cannot be made, threads would wait 5 minutes.
         options = ocp.AsyncOptions(
             timeout_secs=_TIMEOUT_S,
             barrier_sync_fn=self._meetings.barrier,
@@ -60,24 +60,45 @@ class Saver:
         What was begun before must have been waited for.
         """
         self._meetings.begin()
-        self._checkpointer.save(folder, args=stored_tree.save_arguments(tree, metadata))
-        self._watcher = threading.Thread(target=self._watch, name="watch_save", daemon=True)
-        self._watcher.start()
+        try:
+            self._checkpointer.save(folder, args=stored_tree.save_arguments(tree, metadata))
+        except Exception as error:  # Orbax and TensorStore raise many types
+            # Behind the caller: others may not have come so far, and then learn of it when this one ends.
+            self._give_up(error, at_once=False)
+            raise
+        watcher = threading.Thread(target=self._watch, name="watch_save", daemon=True)
+        watcher.start()
+        self._watcher = watcher
 
     def _watch(self) -> None:
         """Wait for what is being written, and tell the others at once if that failed here."""
         try:
             self._checkpointer.wait_until_finished()
-        except Exception as error:  # Orbax and TensorStore raise many types; `wait` raises it
+        except BaseException as error:  # of Orbax's thread, with whatever ended it; `wait` raises it
             self._error = error
-            if hosts.count() > 1 and not isinstance(error, HostsError):
-                self._meetings.give_up(first_line(error))
+            self._give_up(error)
+            self._forget_other_errors()
             return
-        try:
-            if self._when_there is not None:
-                self._when_there()
-        except Exception as error:  # as above
-            self._error = error
+        if self._when_there is not None:
+            self._when_there()
+
+    def _give_up(self, error: BaseException, *, at_once: bool = True) -> None:
+        if hosts.count() == 1 or isinstance(error, HostsError):  # told by another
+            return
+        tell = self._meetings.giving_up(first_line(error))
+        if at_once:
+            tell()
+        else:
+            threading.Thread(target=tell, name="give_up", daemon=True).start()
+
+    def _forget_other_errors(self) -> None:
+        """On a full disk several files fail, and Orbax raises one each time that it is waited for."""
+        for _ in range(_MOST_ERRORS):
+            try:
+                self._checkpointer.wait_until_finished()
+            except Exception:  # of what `wait` raises the first of
+                continue
+            return
 
     def wait(self) -> None:
         """Return when it is written, by all processes. Raises what Orbax met, HostsError if another did."""
@@ -120,14 +141,18 @@ class _Meetings:
         for number, why in hosts.told(place).items():
             raise HostsError(f"process {number} of the run: {why}")
 
-    def give_up(self, why: str) -> None:
-        """Tell the others that this process has failed, at the meeting where they wait for it."""
+    def giving_up(self, why: str) -> Callable[[], None]:
+        """What tells the others that this process has failed, at the meeting where they wait for it."""
         place = self._next()
-        try:
-            hosts.tell(place, why)
-            hosts.meet(place, _TIMEOUT_S * 1000)
-        except HostsError:  # they will not wait: they are no longer there
-            return
+
+        def tell() -> None:
+            try:
+                hosts.tell(place, why)
+                hosts.meet(place, _TIMEOUT_S * 1000)
+            except HostsError:  # they will not wait: they are no longer there
+                return
+
+        return tell
 
     def _next(self) -> str:
         self._come += 1

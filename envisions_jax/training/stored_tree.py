@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,15 +88,17 @@ def require_whole(folder: Path) -> None:
 
 
 def require_space(folder: Path, tree: Any) -> None:
-    """Raise `CheckpointError` if `tree` cannot fit on the disk: before anything is written."""
+    """Raise `CheckpointError` if `tree` cannot fit on the disk, OSError if nothing can be written there."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
+    with tempfile.TemporaryDirectory(prefix=".try-", dir=existing) as tried:
+        (Path(tried) / "file").write_bytes(b"0")
     needed = _SPARE * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise CheckpointError(f"disk full: {needed / 2**30:.3g} GiB needed, {free / 2**30:.3g} GiB free")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What went wrong. TensorStore says it behind paths that are longer than a line."""
     text = str(error) or type(error).__name__
     if of_the_system := _OS_ERROR.search(text):

@@ -67,15 +67,20 @@ def test_a_half_written_checkpoint_is_not_one(tmp_path: Path) -> None:
     assert not (tmp_path / "2.orbax-checkpoint-tmp").exists()
 
 
-def test_a_write_that_fails_is_no_damage_to_what_is_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [20_000, 10], ids=["the arrays", "every file"])
+def test_a_write_that_fails_is_told_once_and_no_damage_to_what_is_there(tmp_path: Path, room: int) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, tree(1), {})
         checkpoints.wait()
-        with files_of_at_most(20_000), pytest.raises(CheckpointError, match="File too large"):
+        with files_of_at_most(room), pytest.raises(CheckpointError, match="File too large"):
             checkpoints.save(2, tree(2), {})
             checkpoints.latest(tree())
         found = checkpoints.latest(tree())
         assert found is not None and found.step == 1
+        checkpoints.save(2, tree(2), {})
+        checkpoints.wait()
+        assert checkpoints.steps() == [1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "metadata", "list"])

@@ -18,7 +18,7 @@ def test_a_checkpoint_that_one_process_cannot_write_fails_in_all(tmp_path: Path)
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     common = {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    command = [sys.executable, "-m", "tests.parallel.saving_program", str(tmp_path / "checkpoints")]
+    command = [sys.executable, "-m", "tests.training.saving_program", str(tmp_path / "checkpoints")]
     processes = [
         subprocess.Popen(
             command,
@@ -34,16 +34,23 @@ def test_a_checkpoint_that_one_process_cannot_write_fails_in_all(tmp_path: Path)
     finally:
         for process in processes:
             process.kill()
+            process.wait()
     logs = [(tmp_path / f"{number}.log").read_text()[-3000:] for number in range(2)]
     assert [process.returncode for process in processes] == [0, 0], logs
     first, second = (json.loads(line.splitlines()[-1]) for line in printed)
     for met in first, second:
         assert met["nobody"] == met["nobody again"] == ""
-        assert (met["steps"], met["restored"]) == ("[1, 6]", "6")
-    for case, why in {"writing, 0": "File too large", "naming": "No space left on device"}.items():
-        assert why in first[case] and "of the run" not in first[case]
-        assert f"process 0 of the run: {why}" in second[case].replace("[Errno 28] ", "")
-    assert "process 1 of the run: File too large" in first["writing, 1"]
-    assert "File too large" in second["writing, 1"] and "of the run" not in second["writing, 1"]
-    for met in first, second:
-        assert "File too large" in met["writing, 01"]
+        assert (met["steps"], met["restored"]) == ("[1, 9]", "9")
+        assert "File too large" in met["01, 20000"]
+    for case, victim, why in (
+        ("0, 20000", 0, "File too large"),
+        ("1, 20000", 1, "File too large"),
+        ("0, 10", 0, "File too large"),
+        ("1, 10", 1, "File too large"),
+        ("naming", 0, "No space left on device"),
+    ):
+        own, other = (first, second) if victim == 0 else (second, first)
+        assert why in own[case] and "of the run" not in own[case], case
+        assert f"process {victim} of the run: " in other[case] and why in other[case], case
+    assert "File too large" in first["0, 0"]
+    assert "the first process of the run: [Errno 27] File too large" in second["0, 0"]
