@@ -12,7 +12,7 @@ from envisions_jax.budget import ADVICE
 from envisions_jax.command_line import LostProcessError, RunError
 from envisions_jax.config import Config
 from envisions_jax.config_rules import ConfigError
-from envisions_jax.hosts import HostsError
+from envisions_jax.joining import HostsError
 from envisions_jax.mesh_config import MeshError
 from envisions_jax.metrics import MetricsError
 from envisions_jax.models.config import ModelError
@@ -37,12 +37,8 @@ def speaking_errors() -> Iterator[None]:
             raise RunError(
                 f"a device has no memory left ({told}); {ADVICE}: --dry_run tells what a run takes"
             ) from error
-        if not hosts.is_of_another(error):
-            raise
-        raise LostProcessError(
-            f"another process of this run has ended, or cannot be reached ({told}); start all of them again "
-            "to go on where it was"
-        ) from error
+        _check_lost(error)
+        raise
     except (
         CheckpointError,
         HostsError,
@@ -53,12 +49,26 @@ def speaking_errors() -> Iterator[None]:
         envs.EnvironmentFailure,
     ) as error:
         raise RunError(str(error)) from error
+    except ValueError as error:
+        _check_lost(error)
+        raise
+
+
+def _check_lost(error: Exception) -> None:
+    """Raise LostProcessError if that is what `error` says."""
+    if hosts.is_of_another(error):
+        told = str(error).splitlines()[0][:200]
+        raise LostProcessError(
+            f"another process of this run has ended, or cannot be reached ({told}); start all of them again "
+            "to go on where it was"
+        ) from error
 
 
 def told_devices(policy: Policy) -> str:
     """Where a run computes, for whoever starts it; a warning if that is not where it was meant to be."""
     devices = jax.devices()
-    told = f"{len(devices)} x {devices[0].device_kind}, computing in {policy.dtype.name}"
+    where = f" in {hosts.count()} processes" if hosts.count() > 1 else ""
+    told = f"{len(devices)} x {devices[0].device_kind}{where}, computing in {policy.dtype.name}"
     given = next((name for name in _GPUS_GIVEN if os.environ.get(name, "") not in ("", "-1")), None)
     if policy.platform == "cpu" and given and not os.environ.get("JAX_PLATFORMS"):
         told += (

@@ -12,9 +12,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import socket
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -25,38 +22,26 @@ from jax._src import distributed  # JAX has no other way to its coordination ser
 from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 
+from envisions_jax import joining
+from envisions_jax.joining import HostsError
+
 T = TypeVar("T")
 
 # Of a process that no longer answers, the others are told after this time, and end.
 HEARTBEAT_S = 25
-START_S = 300  # that one waits for the first at the beginning, and that one for the others
 SHUTDOWN_S = 600  # that one waits for the others at its end; who has ended is known by then
-# Say who takes part where no scheduler does: host:port of the first process, how many there are, which it is.
-VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-
 
 _LOST = r"gloo|connection (closed|reset|refused)|coordination|heartbeat|peer|nccl|barrier|unavailable"
 
 
-class HostsError(RuntimeError):
-    """The processes of a run cannot go on together."""
-
-
-class VariablesError(HostsError):
-    """What says who takes part cannot be meant."""
-
-
 def start() -> None:
-    """Join the other processes, before anything is computed: as `VARIABLES` say, or SLURM or a TPU pod.
+    """Join the other processes, before anything is computed: as variables say, or SLURM or a TPU pod.
 
     Raises HostsError: nothing says who takes part (VariablesError), or the others cannot be reached.
     """
-    where = _as_variables_say()
-    if where and where["process_id"]:
-        _await_first(where["coordinator_address"])
-    elif where:
-        others = where["num_processes"] - 1
-        _say(f"waiting at {where['coordinator_address']} for {others} other processes of this run")
+    where = joining.variables()
+    if where:
+        joining.join(where["coordinator_address"], where["num_processes"], where["process_id"])
     # Else a SIGTERM is taken for a notice that nobody here waits for, and the run goes on.
     jax.config.update("jax_enable_preemption_service", False)
     if os.environ.get("JAX_PLATFORMS") == "cpu":
@@ -64,7 +49,7 @@ def start() -> None:
     try:
         jax.distributed.initialize(
             **where,
-            initialization_timeout=START_S,
+            initialization_timeout=joining.START_S,
             heartbeat_timeout_seconds=HEARTBEAT_S,
             shutdown_timeout_seconds=SHUTDOWN_S,
         )
@@ -74,63 +59,15 @@ def start() -> None:
             told = "nothing says who they are"
         raise HostsError(
             f"distributed: cannot join the other processes ({told}); start one on each host by SLURM or on a "
-            f"TPU pod, or set {', '.join(VARIABLES)}"
+            f"TPU pod, or set {', '.join(joining.VARIABLES)}"
         ) from error
-
-
-def _as_variables_say() -> dict[str, Any]:
-    """JAX's arguments, none where no variable says how many there are. Raises VariablesError."""
-    address, processes, number = (os.environ.get(name, "") for name in VARIABLES)
-    if not (processes or number):
-        return {}
-    if not (address and processes and number):
-        raise VariablesError(f"distributed: give all of {', '.join(VARIABLES)}, or none of them")
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
-        raise VariablesError(
-            f"distributed: {VARIABLES[0]}={address}: give host:port, where the first process can listen"
-        )
-    if not (processes.isdecimal() and int(processes) > 0):
-        raise VariablesError(f"distributed: {VARIABLES[1]}={processes}: give how many there are")
-    if not (number.isdecimal() and int(number) < int(processes)):
-        raise VariablesError(
-            f"distributed: {VARIABLES[2]}={number}: give a number from 0 to {int(processes) - 1}, each to one"
-        )
-    return {"coordinator_address": address, "num_processes": int(processes), "process_id": int(number)}
-
-
-def _await_first(address: str) -> None:
-    """Return when the first process listens: JAX would wait in silence, and abort. Raises HostsError."""
-    host, _, port = address.rpartition(":")
-    end = time.monotonic() + START_S
-    told = False
-    while True:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise HostsError(
-                    f"distributed: nobody answered at {VARIABLES[0]}={address} for {START_S} s ({error}); is "
-                    "the first process started, and can this host reach it?"
-                ) from error
-        if not told:
-            _say(f"waiting for the first process of this run at {address}, {START_S} s at most")
-            told = True
-        time.sleep(1)
-
-
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 def is_of_another(error: Exception) -> bool:
     """Does an error of JAX's say that another process of this run is no longer there?"""
-    return (
-        count() > 1
-        and not isinstance(error, HostsError)
-        and bool(re.search(_LOST, str(error), re.IGNORECASE))
-    )
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return count() > 1 and bool(re.search(_LOST, str(error), re.IGNORECASE))
+    return count() > 1 and isinstance(error, ValueError) and bool(re.match(r"[A-Z_]+: Gloo ", str(error)))
 
 
 def index() -> int:

@@ -19,7 +19,7 @@ from absl import flags
 
 from envisions_jax import command_line
 from envisions_jax.command_line import INTERRUPTED, RunError
-from envisions_jax.config import Config
+from envisions_jax.config import Config, flatten
 from envisions_jax.config_rules import ConfigError, check_model
 from envisions_jax.progress import Reporter
 from envisions_jax.store import StoreCorruptError, StoreError, TrajectoryStore, check_free
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from envisions_jax.stages.run import Run
 
 FAILING_S = 10  # that a process which cannot go on waits for the others to tell why they cannot
+# What hosts may have more or less of, or by another name.
+OF_EACH_PROCESS = ("env.workers", "model.path", "progress", "sampler.slots", "tasks.path", "tensorboard")
 
 
 def main(config: Config, values: flags.FlagValues) -> int:
@@ -73,6 +75,8 @@ def run(config: Config, values: flags.FlagValues, *, writes: bool = True) -> int
     from envisions_jax.entry_points import speaking_errors
 
     with speaking_errors():
+        if values.distributed:
+            check_alike(config, workdir)
         execute(config, workdir, given, reporter)
     return 0
 
@@ -80,12 +84,13 @@ def run(config: Config, values: flags.FlagValues, *, writes: bool = True) -> int
 def _join() -> bool:
     """Join the other processes of the run; is this the one that writes?"""
     from envisions_jax import hosts
+    from envisions_jax.joining import HostsError, VariablesError
 
     try:
         hosts.start()
-    except hosts.VariablesError as error:
+    except VariablesError as error:
         raise ConfigError(str(error)) from error
-    except hosts.HostsError as error:
+    except HostsError as error:
         raise RunError(str(error)) from error
     return hosts.is_first()
 
@@ -99,11 +104,27 @@ def _end_together() -> None:
 def _fail_together() -> None:
     """Wait for the others for a moment: who is told of a lost process first cannot tell its own reason."""
     from envisions_jax import hosts
+    from envisions_jax.joining import HostsError
 
-    with suppress(hosts.HostsError):  # they go on, until they miss this one
+    with suppress(HostsError):  # they go on, until they miss this one
         hosts.meet("envisions_jax/failed", FAILING_S * 1000)
     if hosts.is_first():  # whose end JAX ends the others for: they are about to
         time.sleep(1)
+
+
+def check_alike(config: Config, workdir: WorkDir) -> None:
+    """Raises RunError unless all processes of this run were given the same command."""
+    from envisions_jax import hosts
+
+    everybody = hosts.gather({"workdir": str(workdir.root)} | flatten(config))
+    first = everybody[0]
+    for number, own in enumerate(everybody):
+        for name in first:
+            if name not in OF_EACH_PROCESS and own[name] != first[name]:
+                raise RunError(
+                    f"the processes of this run were not given the same command: {name} is {first[name]} in "
+                    f"the first and {own[name]} in process {number}"
+                )
 
 
 def dry_run(config: Config, reporter: Reporter) -> int:
@@ -134,11 +155,24 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     with open_run(config, workdir, given, reporter) as run:
         reporter.line(told_devices(run.base))
         reporter.line(reckon(run).told)
+        hosts.on_first(lambda: check_room(run))
         run_loop(run)
     if not hosts.is_first():
         return
     tell_results(config, workdir, reporter)
     reporter.line(f"{compiled_programs()} programs compiled, peak memory {peak_memory_gib():.1f} GiB")
+
+
+def check_room(run: Run) -> None:
+    """Raises RunError if not even one policy can be kept, which would be found out after hours."""
+    from envisions_jax.training.stored_tree import CheckpointError, require_space
+
+    try:
+        require_space(run.workdir.root, run.base.params)
+    except CheckpointError as error:
+        raise RunError(
+            f"{run.workdir.root}: {error}, for one policy; make room, then run the same command again"
+        ) from error
 
 
 @contextmanager

@@ -37,7 +37,10 @@ class MeshConfig:
         named = math.prod(size for size in given.values() if size)
         if devices % named or (not self._free and named != devices):
             parts = " x ".join(f"{name} {size}" for name, size in given.items() if size)
-            raise MeshError(f"mesh: {parts} is {named} parts, which does not go with {devices} devices")
+            raise MeshError(
+                f"mesh: {parts} is {named} parts, which does not go with {devices} devices; make data x fsdp "
+                "x tensor that many, or leave one of them 0"
+            )
         return tuple(given[name] or devices // named for name in AXES)
 
     @property

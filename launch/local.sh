@@ -24,7 +24,13 @@ config=$1 workdir=$2
 shift 2
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 python=$root/.venv/bin/python
-[ -x "$python" ] || python=python3
+if [ ! -x "$python" ]; then
+  python=python3
+  if ! python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("jax") is None)'; then
+    echo "error: there is no .venv, and python3 has no JAX: run 'make setup' in $root first" >&2
+    exit 1
+  fi
+fi
 # A config of the repository by its name there, from wherever this is called. ":variant" is no part of the path.
 [ -f "${config%%:*}" ] || [ ! -f "$root/${config%%:*}" ] || config=$root/$config
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}

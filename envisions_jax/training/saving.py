@@ -16,7 +16,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from envisions_jax import hosts
-from envisions_jax.hosts import HostsError
+from envisions_jax.joining import HostsError
 from envisions_jax.training import stored_tree
 from envisions_jax.training.stored_tree import first_line
 

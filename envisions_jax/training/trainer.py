@@ -23,6 +23,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from envisions_jax import hosts
+from envisions_jax.joining import HostsError
 from envisions_jax.parallel.layout import Layout
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
@@ -235,7 +236,7 @@ def _check_alike(identity: dict[str, Any]) -> None:
     everybody = hosts.gather(identity)
     differing = [name for name in identity if any(own[name] != everybody[0][name] for own in everybody)]
     if differing:
-        raise hosts.HostsError(
+        raise HostsError(
             f"the processes of this run do not train on the same: different {', '.join(differing)}. Their "
             "environments may have answered differently; start all of them again"
         )

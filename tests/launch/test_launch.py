@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from envisions_jax.hosts import VARIABLES
+from envisions_jax.joining import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"

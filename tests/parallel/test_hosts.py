@@ -38,8 +38,10 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [*make_experiment(tmp_path_factory.mktemp("experiment")), *SETTINGS]
 
 
-def start(arguments: Sequence[str], workdir: Path, processes: int) -> list[subprocess.Popen[str]]:
-    """Processes of one run, with eight devices together."""
+def start(
+    arguments: Sequence[str], workdir: Path, processes: int, of_the_last: Sequence[str] = ()
+) -> list[subprocess.Popen[str]]:
+    """Processes of one run, with eight devices together; the last one is given something more."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -52,6 +54,8 @@ def start(arguments: Sequence[str], workdir: Path, processes: int) -> list[subpr
         environment |= for_fake_devices(environment, PATIENCE_S)
         command = [sys.executable, "-m", "envisions_jax.main", "--config=configs/quickstart.py:tiny"]
         command += [f"--workdir={workdir}", *arguments]
+        if number == processes - 1:
+            command += of_the_last
         if processes > 1:
             command.append("--distributed")
             environment |= {
@@ -114,6 +118,21 @@ def test_a_cold_start_and_adapters_that_go_on_from_iteration_to_iteration(
     other = [*arguments, *(f"--config.{setting}" for setting in settings)]
     one, two = (finished(other, tmp_path / f"{processes}", processes) for processes in (1, 2))
     assert_same(one, two, tolerance=1e-5)
+
+
+def test_processes_that_are_not_given_the_same_end_with_what_differs(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    other = ["--config.sampler.k=4", "--config.env.workers=2"]  # the latter is each one's own
+    codes = [process.wait(timeout=300) for process in start(arguments, workdir, 2, other)]
+    for number in range(2):
+        log = workdir.with_name(f"run-{number}.log").read_text()
+        assert (
+            "error: the processes of this run were not given the same command: sampler.k is 3 in the" in log
+        )
+        assert "Traceback" not in log
+    assert codes == [1, 1] and not workdir.exists()
 
 
 def shards_of(workdir: Path) -> int:

@@ -1,15 +1,18 @@
 """How a process finds the others of its run, and what it says where it cannot."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from envisions_jax import hosts
-from envisions_jax.hosts import VARIABLES, HostsError, VariablesError
+from envisions_jax import hosts, joining
+from envisions_jax.joining import VARIABLES, HostsError, VariablesError, join
 
 
 def given(monkeypatch: pytest.MonkeyPatch, values: tuple[str, str, str]) -> None:
@@ -20,8 +23,9 @@ def given(monkeypatch: pytest.MonkeyPatch, values: tuple[str, str, str]) -> None
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (("", "2", "0"), "give all of JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID"),
-        (("here:1", "2", ""), "give all of"),
+        (("", "2", "0"), "JAX_COORDINATOR_ADDRESS not set; give all of JAX_COORDINATOR_ADDRESS, JAX_NUM_P"),
+        (("here:1", "2", ""), "JAX_PROCESS_ID not set; give all of"),
+        (("http://here:1", "2", "0"), "JAX_COORDINATOR_ADDRESS=http://here:1: give host:port"),
         (("here", "2", "0"), "JAX_COORDINATOR_ADDRESS=here: give host:port"),
         (("here:", "2", "0"), "give host:port"),
         (("here:99999", "2", "0"), "give host:port"),
@@ -49,20 +53,112 @@ def test_wrong_variables_are_a_command_that_cannot_work(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_first_process_that_is_not_there_is_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def address() -> str:
+    """Where nobody listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr(hosts, "START_S", 1)
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def joined(address: str, *processes: tuple[int, int]) -> list[str]:
+    """What each of these (how many it is told there are, its number) is told; nothing if it joins."""
+
+    def told(process: tuple[int, int]) -> str:
+        try:
+            join(address, *process)
+        except HostsError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(len(processes)) as pool:
+        return list(pool.map(told, processes))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_all_go_on_when_all_are_there(address: str, order: tuple[int, ...]) -> None:
+    assert joined(address, *((3, number) for number in order)) == ["", "", ""]
+    assert joined(address, (2, 0), (2, 1)) == ["", ""]  # the port is free again, at once
+
+
+def test_what_does_not_fit_is_told_to_the_first_and_to_whom_it_is(address: str) -> None:
+    first, second = joined(address, (3, 0), (2, 1))
+    assert "JAX_NUM_PROCESSES is 3 in the first process and 2 in process 1" in first
+    assert f"the first process at {address} says: JAX_NUM_PROCESSES is 3" in second
+
+
+def test_a_number_given_twice_is_told(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "START_S", 5)
+    told = joined(address, (3, 0), (3, 1), (3, 1))
+    assert any("JAX_PROCESS_ID=1 is given to two processes" in line for line in told), told
+    assert "given to two processes; give all the same number" in told[0]
+
+
+def test_who_does_not_come_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "START_S", 3)
+    first, second = joined(address, (3, 0), (3, 2))
+    assert f"of 3 processes 2 came to {address} in 3 s; not there: JAX_PROCESS_ID=1" in first
+    assert "the first process ended" in second or "nobody answered" in second
+
+
+def test_a_place_that_another_program_holds_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "START_S", 3)
+    with socket.create_server(("", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(HostsError, match=r"cannot listen there \(.*in use.*\); choose another port"):
+            join(address, 2, 0)
+        with pytest.raises(HostsError, match="what listens there is no process of this run"):
+            join(address, 2, 1)
+
+
+def test_a_host_that_nobody_knows_is_told_at_once() -> None:
+    for number in range(2):
+        with pytest.raises(HostsError, match=r"nowhere\.invalid:1: no such host is known here"):
+            join("nowhere.invalid:1", 2, number)
+
+
+def test_a_first_process_that_is_not_there_is_told(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(joining, "START_S", 1)
     given(monkeypatch, (address, "2", "1"))
-    with pytest.raises(HostsError, match=f"nobody answered at JAX_COORDINATOR_ADDRESS={address} for 1 s"):
+    with pytest.raises(HostsError, match=f"JAX_COORDINATOR_ADDRESS={address}: nobody answered"):
         hosts.start()
     assert f"waiting for the first process of this run at {address}" in capsys.readouterr().err
 
 
-def test_who_finds_the_first_process_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        hosts._await_first(f"127.0.0.1:{server.getsockname()[1]}")
-    assert capsys.readouterr().err == ""
+def test_strangers_and_those_who_leave_are_not_counted(address: str) -> None:
+    """A scan of ports, a process that was interrupted while it waited and started again."""
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(join, address, 3, 0)
+        host, _, port = address.rpartition(":")
+        for said in (b"GET / HTTP/1.1\r\n", b"envisions-jax 1 3\n"):
+            with connected(host, int(port)) as stranger:
+                stranger.sendall(said)
+                stranger.recv(1)
+        assert not first.done()
+        assert joined(address, (3, 1), (3, 2)) == ["", ""]
+        first.result(timeout=10)
+
+
+def connected(host: str, port: int) -> socket.socket:
+    for _ in range(100):
+        try:
+            return socket.create_connection((host, port))
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise AssertionError("nobody listens")
+
+
+def test_ctrl_c_ends_the_first_process_while_it_waits(address: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "envisions_jax.main", "--config=configs/quickstart.py:tiny"]
+    command += ["--distributed", f"--workdir={tmp_path / 'run'}"]
+    environment = os.environ | dict(zip(VARIABLES, (address, "2", "0"), strict=True))
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(
+        f"waiting at {address} for 1 other process of this run, 300 s"
+    )
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert process.stderr.read() == "error: interrupted before anything was begun\n"
