@@ -66,8 +66,10 @@ def start() -> None:
 def is_of_another(error: Exception) -> bool:
     """Does an error of JAX's say that another process of this run is no longer there?"""
     if isinstance(error, jax.errors.JaxRuntimeError):
-        return count() > 1 and bool(re.search(_LOST, str(error), re.IGNORECASE))
-    return count() > 1 and isinstance(error, ValueError) and bool(re.match(r"[A-Z_]+: Gloo ", str(error)))
+        says_so = bool(re.search(_LOST, str(error), re.IGNORECASE))
+    else:
+        says_so = isinstance(error, ValueError) and bool(re.match(r"[A-Z_]+: Gloo ", str(error)))
+    return says_so and count() > 1
 
 
 def index() -> int:

@@ -8,7 +8,7 @@ what does not fit is told, and whoever waits says for whom.
 from __future__ import annotations
 
 import os
-import select
+import re
 import socket
 import sys
 import time
@@ -18,7 +18,7 @@ from typing import Any
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 START_S = 300  # that one waits for the first at the beginning, and that one for the others
 _GREETING = "envisions-jax"
-_LONGEST = 400  # bytes of a line
+_LONGEST = 1000  # bytes of a line
 _GO_ON = "go on"
 
 
@@ -59,68 +59,83 @@ def join(address: str, count: int, number: int) -> None:
 
     Raises HostsError: they do not come in `START_S`, do not say the same, or `address` is no place to meet.
     """
-    host, _, port = address.rpartition(":")
-    try:
-        socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise HostsError(
-            f"distributed: {VARIABLES[0]}={address}: no such host is known here ({error.strerror})"
-        ) from error
     if number:
         _come(address, count, number)
-    else:
+    elif count > 1:
         _await_others(address, count)
 
 
 def _await_others(address: str, count: int) -> None:
-    if count == 1:
-        return
-    port = int(address.rpartition(":")[2])
+    others = "1 other process" if count == 2 else f"{count - 1} other processes"
+    there: dict[int, socket.socket] = {}
+    with _listening(address) as server:
+        say(f"waiting at {address} for {others} of this run, {START_S} s at most")
+        end = time.monotonic() + START_S
+        try:
+            while len(there) < count - 1:
+                _let_in(server, there, count)
+                if time.monotonic() > end:
+                    missing = ", ".join(str(n) for n in range(1, count) if n not in there)
+                    raise HostsError(
+                        f"distributed: of {count} processes {len(there) + 1} came to {address} in {START_S} "
+                        f"s; {VARIABLES[2]}={missing} did not"
+                    )
+        except HostsError as error:
+            for other in there.values():
+                _answer(other, str(error).removeprefix("distributed: "))
+            raise
+    for other in there.values():
+        _answer(other, _GO_ON)
+    end = time.monotonic() + 5
+    for other in there.values():  # they close first: whose side that is cannot listen there for a while
+        _line(other, end)
+        other.close()
+
+
+def _listening(address: str) -> socket.socket:
+    """The server of the first process, where JAX's will be. Raises HostsError."""
+    place = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or address
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     try:
-        server = socket.create_server(("", port), family=family, dualstack_ipv6=both)
-    except OSError as error:
+        server = socket.create_server(
+            ("", int(place.rpartition(":")[2])), family=family, dualstack_ipv6=both, backlog=1000
+        )
+    except (OSError, ValueError) as error:
         raise HostsError(
-            f"distributed: {VARIABLES[0]}={address}: the first process cannot listen there "
-            f"({error.strerror}); choose another port, and give {VARIABLES[2]}=0 to one process only"
+            f"distributed: {VARIABLES[0]}={address}: the first process cannot listen there ({error}); choose "
+            f"another port, and give {VARIABLES[2]}=0 to one process only"
         ) from error
-    others = "1 other process" if count == 2 else f"{count - 1} other processes"
-    say(f"waiting at {address} for {others} of this run, {START_S} s at most")
-    there: dict[int, socket.socket] = {}
-    with server:
-        end = time.monotonic() + START_S
-        while len(there) < count - 1:
-            if time.monotonic() > end:
-                missing = ", ".join(str(n) for n in range(1, count) if n not in there)
-                raise HostsError(
-                    f"distributed: of {count} processes {len(there) + 1} came to {address} in {START_S} s; "
-                    f"not there: {VARIABLES[2]}={missing}"
-                )
-            if select.select([server], [], [], 1)[0]:
-                _receive(server.accept()[0], there, count)
-            there = {number: other for number, other in there.items() if not _has_gone(other)}
-        for other in there.values():
-            _answer(other, _GO_ON)
-        for other in there.values():  # they close first: whose side that is cannot listen there for a while
-            _line(other, end=time.monotonic() + 5)
-            other.close()
+    server.settimeout(1)
+    return server
 
 
-def _receive(other: socket.socket, there: dict[int, socket.socket], count: int) -> None:
-    """Take down who has come. What is no process of ours is sent away; one that does not fit is told why."""
-    words = _line(other, end=time.monotonic() + 5).split()
-    if len(words) != 3 or words[0] != _GREETING or not (words[1].isdecimal() and words[2].isdecimal()):
+def _let_in(server: socket.socket, there: dict[int, socket.socket], count: int) -> None:
+    """Take down who comes next, if somebody does within a second, and who has left.
+
+    What is no process of ours is sent away. Raises HostsError for one that does not fit.
+    """
+    try:
+        other = server.accept()[0]
+    except TimeoutError:
+        other = None
+    for number in [number for number, waiting in there.items() if _has_gone(waiting)]:
+        there.pop(number).close()
+    if other is None:
+        return
+    greeting = re.fullmatch(
+        rf"{_GREETING} ([1-9]\d{{0,6}}) ([1-9]\d{{0,6}})", _line(other, time.monotonic() + 1)
+    )
+    number, its_count = map(int, greeting.groups()) if greeting else (0, 0)
+    if not 0 < number < its_count:
         other.close()
         return
     _answer(other, _GREETING)
-    number, its_count = int(words[1]), int(words[2])
-    problem = None
     if its_count != count:
         problem = f"{VARIABLES[1]} is {count} in the first process and {its_count} in process {number}"
     elif number in there:
         problem = f"{VARIABLES[2]}={number} is given to two processes"
-    if problem is None:
+    else:
         there[number] = other
         return
     _answer(other, problem)
@@ -131,30 +146,34 @@ def _receive(other: socket.socket, there: dict[int, socket.socket], count: int) 
 def _come(address: str, count: int, number: int) -> None:
     host, _, port = address.rpartition(":")
     end = time.monotonic() + START_S
-    told, problem = False, "nobody answered"
-    while time.monotonic() < end:
+    told = False
+    while True:
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as first:
                 _answer(first, f"{_GREETING} {number} {count}")
-                if ours := _line(first, time.monotonic() + 10) == _GREETING:
+                if _line(first, time.monotonic() + 10) == _GREETING:
                     if count > 2:
                         say(f"the first process of this run is at {address}; waiting for the others")
-                    answer = _line(first, end)
+                    # By its clock, which may have been started later.
+                    answer = _line(first, time.monotonic() + START_S + 10)
                     if answer == _GO_ON:
                         return
                     if answer:
                         raise HostsError(f"distributed: the first process at {address} says: {answer}")
-            problem = "the first process ended" if ours else "what listens there is no process of this run"
-        except OSError as error:
+                    problem = "the first process has ended"
+                else:
+                    problem = "what listens there is no process of this run"
+        except (OSError, UnicodeError) as error:  # of a name that is none, or is not known yet
             problem = f"nobody answered ({error})"
+        if time.monotonic() > end:
+            raise HostsError(
+                f"distributed: {VARIABLES[0]}={address}: {problem}, for {START_S} s; is the first process "
+                "started, and can this host reach it?"
+            )
         if not told:
-            say(f"waiting for the first process of this run at {address}, {START_S} s at most")
+            say(f"waiting for the first process of this run at {address}, {START_S} s at most; {problem}")
             told = True
         time.sleep(1)
-    raise HostsError(
-        f"distributed: {VARIABLES[0]}={address}: {problem}, for {START_S} s; is the first process started, "
-        "and can this host reach it?"
-    )
 
 
 def _answer(other: socket.socket, line: str) -> None:
@@ -167,11 +186,12 @@ def _answer(other: socket.socket, line: str) -> None:
 def _line(other: socket.socket, end: float) -> str:
     """The next line of `other`, empty if it has gone or says none until `end`. Ctrl-C can end it."""
     received = b""
+    other.settimeout(1)
     while not received.endswith(b"\n") and len(received) < _LONGEST and time.monotonic() < end:
-        if not select.select([other], [], [], 1)[0]:
-            continue
         try:
             part = other.recv(1)
+        except TimeoutError:
+            continue
         except OSError:
             return ""
         if not part:
@@ -182,7 +202,13 @@ def _line(other: socket.socket, end: float) -> str:
 
 def _has_gone(other: socket.socket) -> bool:
     """Has it closed its side? It says nothing more while it waits."""
-    return bool(select.select([other], [], [], 0)[0])
+    other.settimeout(0)
+    try:
+        return not other.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def say(what: str) -> None:

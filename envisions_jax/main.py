@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from envisions_jax import command_line
+from envisions_jax import __version__, command_line
 from envisions_jax.command_line import INTERRUPTED, RunError
 from envisions_jax.config import Config, flatten
 from envisions_jax.config_rules import ConfigError, check_model
@@ -29,9 +29,12 @@ from envisions_jax.workdir import WorkDir, check_workdir, create_workdir, identi
 if TYPE_CHECKING:
     from envisions_jax.stages.run import Run
 
+SHARED_S = 30  # that a network's file system may take to show one process what another wrote
 FAILING_S = 10  # that a process which cannot go on waits for the others to tell why they cannot
 # What hosts may have more or less of, or by another name.
-OF_EACH_PROCESS = ("env.workers", "model.path", "progress", "sampler.slots", "tasks.path", "tensorboard")
+OF_EACH_PROCESS = frozenset(
+    {"env.workers", "sampler.slots", "progress", "tensorboard", "model.path", "tasks.path", "web.chromium"}
+)
 
 
 def main(config: Config, values: flags.FlagValues) -> int:
@@ -58,6 +61,11 @@ def main(config: Config, values: flags.FlagValues) -> int:
 
 def run(config: Config, values: flags.FlagValues, *, writes: bool = True) -> int:
     """`main` in one process; `writes`: is it the one that writes?"""
+    if values.distributed:
+        from envisions_jax.entry_points import speaking_errors
+
+        with speaking_errors():
+            check_alike(config, dry_run=values.dry_run)
     workdir = check_workdir(values.workdir or f"runs/{config.name}", config)
     check_model(config.model.path)
     if writes:
@@ -75,8 +83,6 @@ def run(config: Config, values: flags.FlagValues, *, writes: bool = True) -> int
     from envisions_jax.entry_points import speaking_errors
 
     with speaking_errors():
-        if values.distributed:
-            check_alike(config, workdir)
         execute(config, workdir, given, reporter)
     return 0
 
@@ -112,18 +118,18 @@ def _fail_together() -> None:
         time.sleep(1)
 
 
-def check_alike(config: Config, workdir: WorkDir) -> None:
-    """Raises RunError unless all processes of this run were given the same command."""
+def check_alike(config: Config, *, dry_run: bool) -> None:
+    """Raises ConfigError unless all processes of this run were given the same command."""
     from envisions_jax import hosts
 
-    everybody = hosts.gather({"workdir": str(workdir.root)} | flatten(config))
-    first = everybody[0]
-    for number, own in enumerate(everybody):
-        for name in first:
-            if name not in OF_EACH_PROCESS and own[name] != first[name]:
-                raise RunError(
-                    f"the processes of this run were not given the same command: {name} is {first[name]} in "
-                    f"the first and {own[name]} in process {number}"
+    told = {"version": __version__, "dry_run": dry_run} | flatten(config)
+    first, *others = hosts.gather(told)
+    for number, own in enumerate(others, start=1):
+        for name in (first.keys() | own.keys()) - OF_EACH_PROCESS:
+            if own.get(name) != first.get(name):
+                raise ConfigError(
+                    f"the processes of this run were not given the same command: {name} is {first.get(name)} "
+                    f"in the first and {own.get(name)} in process {number}"
                 )
 
 
@@ -150,12 +156,14 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
         reporter.line(f"all {total} iterations are done: nothing is left to do")
         tell_results(config, workdir, reporter)
         return
-    verb = f"{done} of {total} iterations done, going on" if workdir.store.exists() else "starting"
+    is_new = hosts.on_first(lambda: not workdir.store.exists())
+    verb = "starting" if is_new else f"{done} of {total} iterations done, going on"
     reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
     with open_run(config, workdir, given, reporter) as run:
         reporter.line(told_devices(run.base))
         reporter.line(reckon(run).told)
-        hosts.on_first(lambda: check_room(run))
+        if is_new:
+            hosts.on_first(lambda: check_room(run))
         run_loop(run)
     if not hosts.is_first():
         return
@@ -217,6 +225,7 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
             open_store(own)
         [store] = opened
         hosts.on_first(lambda: create_workdir(workdir, config))
+        check_shared(workdir)
         yield Run(
             config=config,
             workdir=workdir,
@@ -235,6 +244,21 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
             clock=Clock(own.times),
             reporter=reporter,
         )
+
+
+def check_shared(workdir: WorkDir) -> None:
+    """Raises RunError unless the folder that the first process has made is that of all."""
+    from envisions_jax import hosts
+
+    end = time.monotonic() + SHARED_S
+    while not workdir.config.exists() and time.monotonic() < end:
+        time.sleep(0.5)
+    for number, is_there in enumerate(hosts.gather(workdir.config.exists())):
+        if not is_there:
+            raise RunError(
+                f"--workdir: what the first process wrote to {workdir.root} is not there in process {number};"
+                " give all the same folder, on a file system that all of them share"
+            )
 
 
 def iterations_done(config: Config, workdir: WorkDir) -> int:

@@ -132,7 +132,24 @@ def test_processes_that_are_not_given_the_same_end_with_what_differs(
             "error: the processes of this run were not given the same command: sampler.k is 3 in the" in log
         )
         assert "Traceback" not in log
-    assert codes == [1, 1] and not workdir.exists()
+    assert codes == [2, 2] and not workdir.exists()
+
+
+def test_processes_that_do_not_share_the_work_directory_end_with_that(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    other = [f"--workdir={tmp_path / 'another'}"]
+    codes = [process.wait(timeout=300) for process in start(arguments, tmp_path / "run", 2, other)]
+    for number in range(2):
+        log = (tmp_path / f"run-{number}.log").read_text()
+        assert (
+            f"error: --workdir: what the first process wrote to {tmp_path / 'run'} is not there in" in log
+            or (
+                f"error: --workdir: what the first process wrote to {tmp_path / 'another'} is not there in"
+                in log
+            )
+        )
+    assert codes == [1, 1]
 
 
 def shards_of(workdir: Path) -> int:
