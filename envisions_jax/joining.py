@@ -69,7 +69,7 @@ def _await_others(address: str, count: int) -> None:
     others = "1 other process" if count == 2 else f"{count - 1} other processes"
     there: dict[int, socket.socket] = {}
     with _listening(address) as server:
-        say(f"waiting at {address} for {others} of this run, {START_S} s at most")
+        _say(f"waiting at {address} for {others} of this run, {START_S} s at most")
         end = time.monotonic() + START_S
         try:
             while len(there) < count - 1:
@@ -153,7 +153,7 @@ def _come(address: str, count: int, number: int) -> None:
                 _answer(first, f"{_GREETING} {number} {count}")
                 if _line(first, time.monotonic() + 10) == _GREETING:
                     if count > 2:
-                        say(f"the first process of this run is at {address}; waiting for the others")
+                        _say(f"the first process of this run is at {address}; waiting for the others")
                     # By its clock, which may have been started later.
                     answer = _line(first, time.monotonic() + START_S + 10)
                     if answer == _GO_ON:
@@ -171,7 +171,7 @@ def _come(address: str, count: int, number: int) -> None:
                 "started, and can this host reach it?"
             )
         if not told:
-            say(f"waiting for the first process of this run at {address}, {START_S} s at most; {problem}")
+            _say(f"waiting for the first process of this run at {address}, {START_S} s at most; {problem}")
             told = True
         time.sleep(1)
 
@@ -211,6 +211,6 @@ def _has_gone(other: socket.socket) -> bool:
         return True
 
 
-def say(what: str) -> None:
+def _say(what: str) -> None:
     """To whoever started this process."""
     print(what, file=sys.stderr, flush=True)

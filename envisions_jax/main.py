@@ -125,7 +125,7 @@ def check_alike(config: Config, *, dry_run: bool) -> None:
     told = {"version": __version__, "dry_run": dry_run} | flatten(config)
     first, *others = hosts.gather(told)
     for number, own in enumerate(others, start=1):
-        for name in (first.keys() | own.keys()) - OF_EACH_PROCESS:
+        for name in sorted((first.keys() | own.keys()) - OF_EACH_PROCESS):
             if own.get(name) != first.get(name):
                 raise ConfigError(
                     f"the processes of this run were not given the same command: {name} is {first.get(name)} "

@@ -6,7 +6,6 @@ import os
 import random
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from envisions_jax.metrics import read_metrics
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.store.errors import StoreError
 from envisions_jax.workdir import WorkDir
+from tests.free_address import free_address
 from tests.tiny_experiment import make_experiment
 
 SETTINGS = ("--config.loop.iterations=2", "--config.eval.base=False", "--config.progress=False")
@@ -42,9 +42,7 @@ def start(
     arguments: Sequence[str], workdir: Path, processes: int, of_the_last: Sequence[str] = ()
 ) -> list[subprocess.Popen[str]]:
     """Processes of one run, with eight devices together; the last one is given something more."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     started = []
     for number in range(processes):
         environment = os.environ | {

@@ -13,6 +13,7 @@ import pytest
 
 from envisions_jax import hosts, joining
 from envisions_jax.joining import VARIABLES, HostsError, VariablesError, join
+from tests.free_address import free_address
 
 
 def given(monkeypatch: pytest.MonkeyPatch, values: tuple[str, str, str]) -> None:
@@ -55,10 +56,7 @@ def test_wrong_variables_are_a_command_that_cannot_work(tmp_path: Path) -> None:
 
 @pytest.fixture
 def address() -> str:
-    """Where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
+    return free_address()
 
 
 def joined(address: str, *processes: tuple[int, int]) -> list[str]:

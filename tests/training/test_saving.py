@@ -2,22 +2,20 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.free_address import free_address
+
 ENDS_WITHIN_S = 120  # Orbax's threads wait 20 minutes for each other
 
 
 @pytest.mark.multidevice
 def test_a_checkpoint_that_one_process_cannot_write_fails_in_all(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    common = {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    common = {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": free_address(), "JAX_NUM_PROCESSES": "2"}
     command = [sys.executable, "-m", "tests.training.saving_program", str(tmp_path / "checkpoints")]
     processes = [
         subprocess.Popen(
