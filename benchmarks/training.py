@@ -3,10 +3,10 @@
 Padded, 4 × 512: both sides compute the same places, AdamW and clipping included, once with the last quarter
 of each row to learn (a long prompt) and once with all of it, where computing logits only at targets saves
 nothing; ours takes a row at a time, as the configurations for CPU do. Pool, batches of 16 examples of about
-60 + 10 tokens: ours packs them into the rows that configs/quickstart.py asks for, where what they begin with
-alike is there once; the peer pads to the longest of a pass. Its rows a pass are the fastest on this machine.
-Real tokens of the examples are counted. A turn is the same step twice, of which the second is timed: in a
-training a step follows a step.
+60 + 10 tokens: ours packs them as configs/quickstart.py asks for, into rows of the length that a training on
+these batches chooses, where what they begin with alike is there once; the peer pads to the longest of a pass.
+Its rows a pass are the fastest on this machine. Real tokens of the examples are counted. A turn is the same
+step twice, of which the second is timed: in a training a step follows a step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
 from configs import quickstart
 from envisions_jax.training import Example, TrainConfig
-from envisions_jax.training.packing import pack, row_shapes
+from envisions_jax.training.packing import best_row_length, pack, row_shapes
 from envisions_jax.training.step import TrainStep
 
 TITLE = "Training: one AdamW step, float32, no recomputation"
@@ -101,7 +101,7 @@ def _pool(bench: Bench) -> Workload:
     settings = quickstart.get_config().train
     config = TrainConfig(
         rows=settings.rows,
-        row_length=settings.row_length,
+        row_length=settings.row_length or best_row_length(batches, settings.rows, settings.max_length),
         max_length=settings.max_length,
         batch_size=size,
         clip_norm=CLIP,

@@ -30,7 +30,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.epochs = 2
     config.train.max_length = 256
     config.train.rows = 1
-    config.train.row_length = 416
     config.sampler.shard_tasks = 96
     config.sampler.slots = 80
     if variant == "tiny":

@@ -23,6 +23,7 @@ from envisions_jax.models.weights import flat
 from envisions_jax.parallel.kernels import kernel_on
 from envisions_jax.parallel.layout import Layout, device_bytes, device_of
 from envisions_jax.sampling.shapes import StageShape, moved_slots
+from envisions_jax.training.config import longest_row
 from envs.memory import memory_mib
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def budget(policy: Policy, shape: StageShape, slots: int, train: TrainConfig) ->
         caches=_caches(policy, shape, -(-slots // policy.lanes)),
         training=4 * _trained(policy, train.lora_rank) * FLOAT32,
         activations=activation_bytes(
-            policy, train.rows, train.row_length, lora_rank=train.lora_rank, remat=train.remat
+            policy, train.rows, longest_row(train.row_length), lora_rank=train.lora_rank, remat=train.remat
         ),
         slots=slots,
         memory=device_memory(),

@@ -126,7 +126,8 @@ class TrainConfig:
     batch_size: int = 128  # examples an optimiser step
     epochs: int = 1
     max_length: int = 2048  # tokens of prompt + completion; longer examples are cut on the right
-    row_length: int = 256  # tokens of a packed row; a shape, no result depends on it beyond rounding
+    # Tokens of a packed row; 0: what the examples fill best. A shape, no result depends on it beyond rounding
+    row_length: int = 0
     rows: int = 4  # packed rows a microbatch
     remat: bool = False  # recompute activations in the backward pass: slower, far less memory
     lora_rank: int = 0  # 0 trains all weights; else LoRA adapters of this rank in all layers, merged after it

@@ -24,13 +24,13 @@ class ConfigError(ValueError):
 
 _AT_LEAST_ONE = (
     *("model.context", "env.workers", "sampler.k", "sampler.max_new_tokens"),
-    *("sampler.shard_tasks", "train.batch_size", "train.epochs", "train.row_length", "train.rows"),
+    *("sampler.shard_tasks", "train.batch_size", "train.epochs", "train.rows"),
     *("eval.beams", "eval.max_new_tokens", "eval.shard_tasks", "loop.iterations", "checkpoint.keep"),
     *("loop.cold_start_examples", "loop.cold_start_epochs"),
 )
 _NOT_NEGATIVE = (
     *("seed", "tasks.train_size", "tasks.test_size", "tasks.seed", "prompt.shots"),
-    *("sampler.slots", "train.weight_decay", "train.lora_rank", "checkpoint.every_steps"),
+    *("sampler.slots", "train.row_length", "train.weight_decay", "train.lora_rank", "checkpoint.every_steps"),
 )
 _STYLES = {"web": ("web",), "logic": ("logic", "logic_short"), "python": ("expression", "function", "pal")}
 _DOMAINS = {"python": "math", "logic": "logic"}  # of the data sets that an environment can judge

@@ -59,6 +59,15 @@ def test_activations_are_about_as_large_as_reckoned(rows: int, length: int) -> N
     assert budget.activation_bytes(policy, rows, length) == pytest.approx(temporary, rel=0.25)
 
 
+def test_rows_that_are_still_to_be_chosen_count_as_the_longest(tiny_policy: Policy) -> None:
+    shape = plan(PROMPTS, 16, 5)
+    chosen, longest, shorter = (
+        budget.budget(tiny_policy, shape, 16, TrainSettings(row_length=length)).activations
+        for length in (0, 512, 256)
+    )
+    assert chosen == longest > shorter
+
+
 def test_slots_are_what_is_worth_it_or_has_room(tiny_policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = plan(PROMPTS, 16, 5)
     itemsize = tiny_policy.dtype.itemsize

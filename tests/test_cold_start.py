@@ -85,14 +85,16 @@ def shown(base: Policy, config: Config) -> list[Example]:
     ]
 
 
-def trained(base: Policy, config: Config, examples: list[Example], seed: int, epochs: int) -> Any:
-    """The base weights trained anew."""
+def trained(
+    base: Policy, config: Config, examples: list[Example], seed: int, epochs: int, row_length: int = 0
+) -> Any:
+    """The base weights trained anew, in the rows that were settled, if any."""
     train = config.train
     settings = TrainConfig(
         learning_rate=train.learning_rate,
         batch_size=train.batch_size,
         epochs=epochs,
-        row_length=train.row_length,
+        row_length=row_length,
         rows=train.rows,
         max_length=train.max_length,
     )
@@ -146,7 +148,8 @@ def test_every_iteration_trains_from_the_base_weights_on_the_demonstrations_too(
         if one.negative is not None:
             prompt = PROMPTS.refine(task, everything[one.negative].text)
         examples.append(example(base, prompt, program, one.kind, one.task_id))
-    anew = trained(base, config, examples, fold(config.seed, "train", 1), config.train.epochs)
+    seed, rows = fold(config.seed, "train", 1), store.settled("train rows")
+    anew = trained(base, config, examples, seed, config.train.epochs, rows)
     assert_equal(anew, stored(workdir, base, 1))
 
 

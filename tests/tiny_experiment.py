@@ -61,7 +61,6 @@ def _settings(model: Path, data: Path) -> dict[str, object]:
         "train.batch_size": 2,
         "train.epochs": 2,
         "train.max_length": 512,
-        "train.row_length": 512,
         "train.rows": 1,
         "loop.iterations": 3,
         "checkpoint.every_steps": 1,

@@ -28,6 +28,7 @@ from envisions_jax.config_rules import ConfigError
 from envisions_jax.mesh_config import MeshError
 from envisions_jax.plan.targets import Chip, Target, parse_target
 from envisions_jax.progress import Reporter
+from envisions_jax.training.config import longest_row
 from envisions_jax.workdir import write_atomically
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def make_plan(
         plan["fsdp"] = _tell_fsdp(run, compiled, reporter)
         once = next(one for one in compiled if one.program.name.startswith("microbatch"))
         plan["most_rows"] = rows = most_rows(once, _with_more_rows(run, once, reporter), run.memory)
-        length = config.train.row_length
+        length = longest_row(config.train.row_length)
         lanes = run.layout.lanes
         reporter.line(f"largest microbatch that fits: {rows} x {length} in {_each_of(lanes)}")
         if target is not None:

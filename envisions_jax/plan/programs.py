@@ -22,6 +22,7 @@ from envisions_jax.sampling import beam, decode, prefill, scorer
 from envisions_jax.sampling.cache import Cache, form_of
 from envisions_jax.sampling.lane import Lane
 from envisions_jax.sampling.shapes import StageShape
+from envisions_jax.training.config import longest_row
 from envisions_jax.training.packing import blank, row_shapes, stacks
 from envisions_jax.training.step import STACK
 
@@ -76,7 +77,8 @@ def training_programs(run: AbstractRun, factor: int = 1) -> Iterator[Program]:
             per="run",
             beside=device_bytes((state.optimizer, sums)),
         )
-    for shape in row_shapes(factor * settings.rows, settings.row_length, settings.max_length):
+    length = longest_row(settings.row_length)
+    for shape in row_shapes(factor * settings.rows, length, settings.max_length):
         if step.loops:
             [(stack, count)] = stacks([blank(shape)], STACK)
             lower = functools.partial(step.accumulate_stack.lower, sums, state.params, frozen, stack, count)

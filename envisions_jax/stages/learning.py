@@ -13,6 +13,7 @@ from envisions_jax.parallel import Layout
 from envisions_jax.policy import Policy
 from envisions_jax.selection import L1Example, L2Example, Selection, keep, select, verdict_budget
 from envisions_jax.stages.run import Run, fold
+from envisions_jax.stages.shapes import settle_train_rows
 from envisions_jax.stages.turns import parted
 from envisions_jax.store.records import BASE, COLD_START
 from envisions_jax.training import (
@@ -255,6 +256,7 @@ def _train(
             examples,
             seed,
             epochs=epochs,
+            row_length=settle_train_rows(run, trainer, examples, seed, epochs),
             checkpoint_dir=run.workdir.training(iteration),
             on_step=on_step,
         )

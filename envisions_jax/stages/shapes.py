@@ -14,6 +14,7 @@ from envisions_jax.policy import Policy
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run
 from envisions_jax.store.records import Stage
+from envisions_jax.training import Example, Trainer
 
 
 def settle_shape(
@@ -34,6 +35,14 @@ def _restored(settled: Any) -> StageShape | None:
     names = {field.name for field in dataclasses.fields(StageShape)} - {"prefix"}
     is_shape = isinstance(settled, dict) and settled.keys() == names
     return StageShape(prefix=(), **settled) if is_shape else None
+
+
+def settle_train_rows(run: Run, trainer: Trainer, examples: Sequence[Example], seed: int, epochs: int) -> int:
+    """How long the rows are that `examples` are packed into."""
+    kept = run.store.settled("train rows")
+    length = trainer.plan_rows(examples, seed, epochs=epochs, kept=kept if isinstance(kept, int) else None)
+    run.store.settle("train rows", length)
+    return length
 
 
 def settle_score_rows(run: Run, policy: Policy, asked: Iterable[tuple[str, str]]) -> int:

@@ -9,7 +9,6 @@ need; their gradients are accumulated in float32 and applied once.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import math
 import time
@@ -23,14 +22,20 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from envisions_jax import hosts
-from envisions_jax.joining import HostsError
 from envisions_jax.parallel.layout import Layout
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
 from envisions_jax.training.config import TrainConfig, learning_rate
-from envisions_jax.training.examples import KINDS, Example, epoch_batches, fingerprint_examples, truncate
-from envisions_jax.training.packing import PACKING, Microbatch, pack, row_shapes, side_by_side
-from envisions_jax.training.step import SMALL, TrainState, TrainStep
+from envisions_jax.training.examples import KINDS, Example, epoch_batches, truncate
+from envisions_jax.training.identity import check_alike, identity_of
+from envisions_jax.training.packing import (
+    Microbatch,
+    best_row_length,
+    pack,
+    row_shapes,
+    side_by_side,
+)
+from envisions_jax.training.step import TrainState, TrainStep
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +104,31 @@ class Trainer:
         self._step = TrainStep(policy.graphdef, config, layout)
         self._layout = layout
         self._lanes = 1 if layout is None else layout.lanes
-        self._shapes = row_shapes(config.rows, config.row_length, config.max_length)
 
     @property
     def compiled(self) -> int:
         """Programs compiled so far: three, or four with LoRA, and one more for each other shape of rows."""
         return self._step.compiled
+
+    def plan_rows(
+        self,
+        examples: Sequence[Example],
+        seed: int = 0,
+        *,
+        epochs: int | None = None,
+        kept: int | None = None,
+    ) -> int:
+        """How long the rows of `train` are with the same arguments: `config.row_length` where that is not 0.
+
+        kept: of an earlier training, as in `packing.best_row_length`.
+        """
+        if self.config.row_length:
+            return self.config.row_length
+        usable = truncate(examples, self.config.max_length).examples
+        plan = self._plan(len(usable), seed, epochs or self.config.epochs)
+        steps = [[usable[i] for i in indices] for indices in plan]
+        settings = self.config
+        return best_row_length(steps, settings.rows, settings.max_length, lanes=self._lanes, kept=kept)
 
     def train(
         self,
@@ -113,6 +137,7 @@ class Trainer:
         seed: int = 0,
         *,
         epochs: int | None = None,
+        row_length: int | None = None,
         checkpoint_dir: str | Path | None = None,
         on_step: OnStep | None = None,
     ) -> tuple[Any, TrainStats]:
@@ -126,6 +151,7 @@ class Trainer:
             params0: weights to start from; not changed.
             examples: in any order; the order of training follows from `seed` and the epoch.
             seed: of the data order, and of LoRA's adapters.
+            row_length: from `plan_rows`; by default what that says of these arguments.
             checkpoint_dir: where to keep mid-training checkpoints; none are written without it.
             on_step: called after each step of this call (not for steps done before a resume).
 
@@ -143,12 +169,15 @@ class Trainer:
             raise TrainingError(
                 f"no examples to train on: {len(examples)} given, {dropped} of them without a target"
             )
+        row_length = row_length or self.plan_rows(examples, seed, epochs=epochs)
+        settings = dataclasses.replace(self.config, epochs=epochs, row_length=row_length)
+        shapes = row_shapes(settings.rows, row_length, settings.max_length)
         with self._checkpoints(checkpoint_dir) as checkpoints:
             first = self._everywhere(seed % 2**32, np.uint32)
             state, accumulated, sums = self._step.start(params0, first)
             history: list[StepStats] = []
-            identity = self._identity(params0, sums, kept, seed, epochs)
-            _check_alike(identity)
+            identity = identity_of(settings, params0, sums, kept, seed)
+            check_alike(identity)
             if checkpoints is not None and checkpoints.steps():
                 like = jax.tree.map(_shape, state)
                 del state  # two of them may be more than there is memory for
@@ -159,7 +188,7 @@ class Trainer:
             frozen = self._step.frozen(params0)
             for step in range(resumed_from, len(plan)):
                 batch = [kept[i] for i in plan[step]]
-                microbatches = side_by_side(pack(batch, self._shapes), self._lanes)
+                microbatches = side_by_side(pack(batch, shapes), self._lanes)
                 placed = [self._placed(microbatch) for microbatch in microbatches]
                 accumulated = self._step.accumulate_all(accumulated, state.params, frozen, placed)
                 rate = learning_rate(self.config, step, len(plan))
@@ -209,37 +238,9 @@ class Trainer:
             return nullcontext()
         return Checkpoints(directory, keep=self.config.keep)
 
-    def _identity(
-        self, params0: Any, sums: Any, examples: Sequence[Example], seed: int, epochs: int
-    ) -> dict[str, Any]:
-        """What a checkpoint must agree on to be continued."""
-        settings = dataclasses.asdict(self.config) | {"epochs": epochs}
-        unused = () if self.config.lora_rank else ("lora_rank", "lora_alpha")
-        for name in ("checkpoint_every_steps", "keep", *unused):  # how often is not what
-            del settings[name]
-        return {
-            "version of packing": PACKING,
-            "settings": settings,
-            "seed": seed,
-            "examples": fingerprint_examples(examples),
-            "weights": _fingerprint_small(params0),
-            "large weights": np.asarray(sums).tolist(),
-        }
-
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-
-
-def _check_alike(identity: dict[str, Any]) -> None:
-    """Raise HostsError if the processes of a run are about to train on different things."""
-    everybody = hosts.gather(identity)
-    differing = [name for name in identity if any(own[name] != everybody[0][name] for own in everybody)]
-    if differing:
-        raise HostsError(
-            f"the processes of this run do not train on the same: different {', '.join(differing)}. Their "
-            "environments may have answered differently; start all of them again"
-        )
 
 
 def _resume(
@@ -263,16 +264,6 @@ def _resume(
 
 def _to_json(history: Sequence[StepStats]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(stats) for stats in history]
-
-
-def _fingerprint_small(params: Any) -> str:
-    """Digest of names and shapes, and of the values of small arrays; of the large ones `start` tells sums."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
-        if leaf.size <= SMALL:
-            digest.update(hosts.fetched(leaf).tobytes())
-    return digest.hexdigest()
 
 
 def _step_stats(

@@ -9,8 +9,9 @@ from envisions_jax.config import Config, SamplerConfig
 from envisions_jax.policy import Policy
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run
-from envisions_jax.stages.shapes import settle_score_rows, settle_shape
+from envisions_jax.stages.shapes import settle_score_rows, settle_shape, settle_train_rows
 from envisions_jax.store import TrajectoryStore
+from envisions_jax.training import Example, TrainConfig, Trainer
 
 NEW = 50
 
@@ -51,3 +52,20 @@ def test_an_attempt_counts_with_no_more_tokens_than_a_candidate_has(run: Run) ->
     prompt = "x" * (run.base.config.max_position_embeddings - NEW - 2)
     length = settle_score_rows(run, run.base, [(prompt, "\ufffd" * NEW), ("y", "z")])
     assert len(run.tokenizer.encode(prompt)) + NEW <= length
+
+
+@pytest.mark.parametrize("other", [None, 7, "text", [448]])
+def test_a_training_has_the_rows_of_the_one_before_where_they_serve(
+    run: Run, tiny_policy: Policy, other: object
+) -> None:
+    if other is not None:  # what another version, or a fixed length, left behind
+        run.store.settle("train rows", other)
+    trainer = Trainer(tiny_policy, TrainConfig(rows=1, batch_size=14, max_length=512))
+
+    def settle_rows(count: int, length: int) -> int:
+        examples = [Example([n + 3] * (length - 2), [7, 8, 2]) for n in range(count)]
+        return settle_train_rows(run, trainer, examples, seed=0, epochs=1)
+
+    assert settle_rows(14, 60) == 448
+    assert settle_rows(13, 58) == 448  # alone they would be in rows of 416
+    assert settle_rows(12, 60) == run.store.settled("train rows") == 384  # 484 of 548

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envisions_jax.training.examples import Example
-from envisions_jax.training.packing import Microbatch, RowShape, pack, row_shapes, stacks
+from envisions_jax.training.packing import (
+    Microbatch,
+    RowShape,
+    best_row_length,
+    pack,
+    row_shapes,
+    stacks,
+)
 
 
 def random_examples(count: int, longest: int, seed: int = 0) -> list[Example]:
@@ -134,6 +141,33 @@ def test_a_long_example_gets_a_long_row_and_short_ones_fill_it() -> None:
     (batch,) = pack([short, long], shapes)
     assert batch.tokens.shape == (1, 64)
     assert int((batch.ends > 0).sum()) == 42 and batch.ends[0, 0] == 40
+
+
+@pytest.mark.parametrize(
+    ("lanes", "kept", "best"),
+    [
+        (1, None, 448),  # 7 fit a row, so that two do: 2 x 548; next are two of 480, 2 x 580
+        (1, 480, 480),  # 1.06 times as much
+        (1, 512, 448),  # 1.12 times as much
+        (1, 416, 448),
+        (1, 64, 448),  # of a run that set it
+        (2, None, 448),  # side by side: 548; two of three rows of 320, and one: 2 x 420
+        (4, None, 256),  # four rows side by side
+    ],
+)
+def test_the_row_length_is_that_in_which_steps_cost_least(lanes: int, kept: int | None, best: int) -> None:
+    step = [Example([n + 3] * 58, [7, 8, 2]) for n in range(14)]  # 60 places each, that share nothing
+    assert best_row_length([step, step], 1, 512, lanes=lanes, kept=kept) == best
+
+
+def test_a_row_length_is_found_for_examples_longer_than_any() -> None:
+    assert best_row_length([[Example(range(900), [2])]], 1, 1024) == 480  # twice that, not 1,024
+
+
+@given(EXAMPLES)
+def test_deciding_again_what_was_decided_changes_nothing(examples: list[Example]) -> None:
+    best = best_row_length([examples], 2, 64)
+    assert best_row_length([examples], 2, 64, kept=best) == best
 
 
 def test_stacks_hold_microbatches_of_one_shape_in_their_order() -> None:

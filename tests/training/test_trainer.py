@@ -100,6 +100,36 @@ def test_nothing_is_compiled_twice(tiny_policy: Policy) -> None:
     assert trainer.compiled == 4
 
 
+def test_rows_are_as_long_as_suits_the_examples(tiny_policy: Policy) -> None:
+    """14 examples of 60 tokens fill two rows of 448."""
+    config = dataclasses.replace(interrupted.CONFIG, row_length=0, batch_size=14, epochs=1, max_length=512)
+    trainer = Trainer(tiny_policy, config)
+    same = [Example([n + 3] * 58, [7, 8, 2]) for n in range(14)]
+    assert trainer.plan_rows(same) == 448
+    (step,) = trainer.train(tiny_policy.params, same)[1].steps
+    assert (step.row_places, step.places) == (2 * 448, 14 * 60)
+    (step,) = trainer.train(tiny_policy.params, same, row_length=480)[1].steps
+    assert step.row_places == 2 * 480
+    assert trainer.plan_rows(same, kept=480) == 480
+    fixed = Trainer(tiny_policy, dataclasses.replace(config, row_length=100))
+    assert fixed.plan_rows(same, kept=480) == 100
+
+
+def test_a_training_goes_on_in_the_rows_that_it_chose(tiny_policy: Policy, tmp_path: Path) -> None:
+    config = dataclasses.replace(interrupted.CONFIG, row_length=0)
+    trainer, examples = Trainer(tiny_policy, config), interrupted.examples()
+    whole, stats = trainer.train(tiny_policy.params, examples)
+    with pytest.raises(Killed):
+        trainer.train(tiny_policy.params, examples, checkpoint_dir=tmp_path, on_step=kill_at(7))
+    again, resumed = Trainer(tiny_policy, config).train(tiny_policy.params, examples, checkpoint_dir=tmp_path)
+    assert resumed.resumed_from == 6 and equal_bits(whole, again)
+    assert without_times(resumed) == without_times(stats)
+    with pytest.raises(Killed):
+        trainer.train(tiny_policy.params, examples, checkpoint_dir=tmp_path, on_step=kill_at(9))
+    with pytest.raises(CheckpointError, match="another training: different settings"):
+        trainer.train(tiny_policy.params, examples, checkpoint_dir=tmp_path, row_length=320)
+
+
 def test_losses_are_reported_by_kind(tiny_policy: Policy) -> None:
     positives = interrupted.examples(4)
     refinements = [dataclasses.replace(example, kind="L2") for example in interrupted.examples(12)[4:]]
@@ -219,6 +249,6 @@ def test_checkpoints_of_another_training_are_refused(
     for name, config, params, examples, seed in others:
         with pytest.raises(CheckpointError, match=f"another training: different {name}"):
             Trainer(tiny_policy, config).train(params, examples, seed, checkpoint_dir=tmp_path)
-    monkeypatch.setattr("envisions_jax.training.trainer.PACKING", "one after the other")
+    monkeypatch.setattr("envisions_jax.training.identity.PACKING", "one after the other")
     with pytest.raises(CheckpointError, match="another training: different version of packing"):
         interrupted.train(tiny_policy, str(tmp_path), None)
