@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from envisions_jax.models.config import LlamaConfig
+from envisions_jax.training import Example
 
 BACKWARD = 2  # a backward pass: one product for the inputs' gradient, one for the weights'
 
@@ -58,6 +59,29 @@ class ModelCost:
             flops += self.span(shared, len(sequence) - shared)
             before = sequence
         return flops
+
+    def sampling(self, prompts: Sequence[Sequence[int]], lengths: Sequence[Sequence[int]]) -> float:
+        """Candidates of `lengths` tokens (per prompt, per candidate).
+
+        Each prompt once, what they begin with alike once, and the logits after each; of each candidate all
+        tokens but the last, with the logits after them.
+        """
+        flops = self.beginnings(prompts) + self.logits(len({*map(tuple, prompts)}))
+        for prompt, group in zip(prompts, lengths, strict=True):
+            for length in group:
+                flops += self.span(len(prompt), length - 1) + self.logits(length - 1)
+        return flops
+
+    def training(self, steps: Iterable[Sequence[Example]]) -> float:
+        """Every token of a step forward and back, what its examples begin with alike once, and logits and
+        their gradients at targets only.
+        """
+        forward = 0.0
+        for examples in steps:
+            rows = [(*example.prompt_tokens, *example.completion_tokens)[:-1] for example in examples]
+            targets = sum(len(example.completion_tokens) for example in examples)
+            forward += self.beginnings(rows) + self.logits(targets)
+        return (1 + BACKWARD) * forward
 
     def logits(self, count: int) -> float:
         """The logits after `count` tokens."""

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import transformers
 
+from benchmarks.flops import ModelCost
 from benchmarks.measure import Case, Measured, Side, Work, take_turns
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
@@ -34,6 +36,8 @@ from envisions_jax.stages.evaluation import evaluate
 from envisions_jax.stages.learning import make_trainer, policy_of, select_examples, training_examples
 from envisions_jax.stages.run import Run, fold
 from envisions_jax.task_sets import given_tasks
+from envisions_jax.training import Example
+from envisions_jax.training.examples import epoch_batches
 from envisions_jax.workdir import WorkDir
 
 TITLE = "A whole iteration: 128 tasks × 5 candidates and as many refinements, training, 200 tests"
@@ -47,18 +51,67 @@ def measure(bench: Bench) -> list[Case]:
     """The whole, then its stages, of the same turns."""
     with tempfile.TemporaryDirectory(prefix="envisions-benchmark-") as folder:
         start = Start(Path(folder), bench.contenders, _config(bench.options.quick))
-        seconds: dict[str, list[dict[str, float]]] = {"ours": [], "transformers": []}
+        parts: dict[str, list[dict[str, Part]]] = {"ours": [], "transformers": []}
         sides = [
-            turns_of("ours", start, start.ours, seconds["ours"]),
-            turns_of("transformers", start, start.peer, seconds["transformers"]),
+            turns_of("ours", start, start.ours, parts["ours"]),
+            turns_of("transformers", start, start.peer, parts["transformers"]),
         ]
+        rates = bench.rates()
         measured = take_turns(sides, bench.options.repeats)
     cases = []
     for stage in (WHOLE, *STAGES):
-        mine, theirs = (_of_stage(side, [turn[stage] for turn in seconds[side.name]]) for side in measured)
+        mine, theirs = (_of_stage(side, [turn[stage] for turn in parts[side.name]]) for side in measured)
         name, asked = (stage, 4.0) if stage == WHOLE else (f"of which {stage}", None)
-        cases.append(Case(name, "times", mine, theirs, asked=asked))
+        cases.append(Case(name, "times", mine, theirs, asked=asked, rates=rates))
     return cases
+
+
+class Part(NamedTuple):
+    """What a stage took, and the operations that it cannot do without."""
+
+    seconds: float
+    flops: float
+
+
+def least_flops(run: Run) -> dict[str, float]:
+    """Operations that the stages of the iteration that `run` has just been through cannot do without."""
+    cost, encode, examples = ModelCost(run.base.config), run.tokenizer.encode, _examples(run)
+    train = run.config.train
+    seed = fold(run.config.seed, "train", ITERATION)
+    steps = [
+        [examples[i] for i in batch]
+        for epoch in range(train.epochs)
+        for batch in epoch_batches(len(examples), train.batch_size, seed, epoch)
+    ]
+    tasks = {task.id: task for task in run.train_tasks.explored(ITERATION)}
+    asked = {name: encode(run.prompts.explore(task, shots=0)) for name, task in tasks.items()}
+    tried = {one.id: one for one in run.store.trajectories(ITERATION, "explore")}
+    refined = run.store.trajectories(ITERATION, "refine")
+    generate = cost.sampling(
+        list(asked.values()),
+        [[one.num_tokens for one in tried.values() if one.task_id == name] for name in asked],
+    ) + cost.sampling(
+        [encode(run.refinement_prompt(tasks[one.task_id], tried[str(one.parent)])) for one in refined],
+        [[one.num_tokens] for one in refined],
+    )
+    scored = [(asked[one.task_id], run.tokenizer.encode_completion(one.completion)) for one in refined]
+    logits = len({tuple(prompt) for prompt, _ in scored}) + sum(max(len(said), 1) - 1 for _, said in scored)
+    score = cost.beginnings([*prompt, *said][:-1] for prompt, said in scored) + cost.logits(logits)
+    answers = {
+        one.task_id: len(run.tokenizer.encode_completion(one.completion)) + 1
+        for name in run.test_sets
+        for one in run.store.evaluations(ITERATION, name, "zero_shot")
+    }
+    tests = [task for tests in run.test_sets.values() for task in tests]
+    evaluate = cost.sampling(
+        [encode(run.prompts.explore(task, shots=0)) for task in tests], [[answers[task.id]] for task in tests]
+    )
+    return {"generate": generate, "score": score, "train": cost.training(steps), "evaluate": evaluate}
+
+
+def _examples(run: Run) -> Sequence[Example]:
+    """What the iteration trains on."""
+    return training_examples(run, ITERATION, select_examples(run, ITERATION)).examples
 
 
 def _config(quick: bool) -> Config:
@@ -70,15 +123,18 @@ def _config(quick: bool) -> Config:
     return from_config_dict(settings)
 
 
-def _of_stage(side: Measured, seconds: Sequence[float]) -> Measured:
-    """`side` with the seconds of a part of its turns."""
-    turns = zip(side.turns, seconds, strict=True)
-    return replace(side, turns=tuple(replace(turn, seconds=max(one, 1e-9)) for turn, one in turns))
+def _of_stage(side: Measured, parts: Sequence[Part]) -> Measured:
+    """`side` with the seconds and the work of a part of its turns."""
+    turns = [
+        replace(turn, seconds=max(part.seconds, 1e-9), work=replace(turn.work, flops=part.flops))
+        for turn, part in zip(side.turns, parts, strict=True)
+    ]
+    return replace(side, turns=tuple(turns))
 
 
-def turns_of(name: str, start: Start, iterate: Callable[[Run], str], seconds: list[dict[str, float]]) -> Side:
-    """Each turn is the iteration in a copy of the work directory that the first one left; `seconds` gets the
-    times of its stages and of the whole, without copying and opening.
+def turns_of(name: str, start: Start, iterate: Callable[[Run], str], parts: list[dict[str, Part]]) -> Side:
+    """Each turn is the iteration in a copy of the work directory that the first one left; `parts` gets its
+    stages and the whole, without copying and opening.
     """
 
     def run(turn: int) -> Work:
@@ -86,8 +142,9 @@ def turns_of(name: str, start: Start, iterate: Callable[[Run], str], seconds: li
             begin = time.perf_counter()
             note = iterate(run)
             whole = time.perf_counter() - begin
-            times = run.clock.seconds(ITERATION)
-        seconds.append({WHOLE: whole, **{stage: times.get(stage, 0.0) for stage in STAGES}})
+            times, flops = run.clock.seconds(ITERATION), least_flops(run)
+        stages = {stage: Part(times.get(stage, 0.0), flops.get(stage, 0.0)) for stage in STAGES}
+        parts.append({WHOLE: Part(whole, sum(flops.values())), **stages})
         return Work(1, note=note)
 
     return Side(name, run, lambda: start.warm(name))
@@ -130,7 +187,7 @@ class Start:
         ours = TorchPolicy(self.explorer, run.base, self.batches)
         explore(run, ITERATION, ours)
         refine(run, ITERATION, ours)
-        examples = training_examples(run, ITERATION, select_examples(run, ITERATION)).examples
+        examples = _examples(run)
         with run.clock.measure(ITERATION, "train"):
             seed, rows = fold(run.config.seed, "train", ITERATION), self.batches["train"]
             pad = ours.encoder.pad_id

@@ -68,21 +68,9 @@ class Workload:
     k: int
     max_new_tokens: int
 
-    @functools.cached_property
-    def prompt_flops(self) -> float:
-        """Each prompt once, what they begin with alike once, and the logits after each."""
-        cost = ModelCost(self.contenders.policy.config)
-        return cost.beginnings(self.prompts) + cost.logits(len({*map(tuple, self.prompts)}))
-
     def work(self, lengths: Sequence[Sequence[int]]) -> Work:
-        """The work behind candidates of `lengths` tokens (per prompt, per candidate).
-
-        Floor: `prompt_flops`, and of each candidate all tokens but the last, with the logits after them.
-        """
-        cost, flops = ModelCost(self.contenders.policy.config), self.prompt_flops
-        for prompt, group in zip(self.prompts, lengths, strict=True):
-            for length in group:
-                flops += cost.span(len(prompt), length - 1) + cost.logits(length - 1)
+        """The work behind candidates of `lengths` tokens (per prompt, per candidate)."""
+        flops = ModelCost(self.contenders.policy.config).sampling(self.prompts, lengths)
         flat = [length for group in lengths for length in group]
         at_limit = sum(length == self.max_new_tokens for length in flat)
         note = (

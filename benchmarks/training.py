@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import torch
 
 from benchmarks import texts
-from benchmarks.flops import BACKWARD, ModelCost
+from benchmarks.flops import ModelCost
 from benchmarks.measure import BenchmarkError, Case, Side, Work, interleave
 from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
@@ -48,17 +48,11 @@ class Workload:
     count_padding: bool
 
     def work(self, batch: Sequence[Example], places: int) -> Work:
-        """Floor: every real token forward and back, what examples begin with alike once, and logits and their
-        gradients at targets only.
-        """
-        cost = ModelCost(self.contenders.policy.config)
-        lengths = [example.row_tokens + 1 for example in batch]
-        targets = sum(len(example.completion_tokens) for example in batch)
-        rows = [(*example.prompt_tokens, *example.completion_tokens)[:-1] for example in batch]
-        forward = cost.beginnings(rows) + cost.logits(targets)
-        units = places if self.count_padding else sum(lengths)
-        note = f"{sum(lengths)} real tokens in {places} places ({sum(lengths) / places:.0%})"
-        return Work(units, (1 + BACKWARD) * forward, note=note)
+        """The work of a step on `batch` in so many places."""
+        real = sum(example.row_tokens + 1 for example in batch)
+        note = f"{real} real tokens in {places} places ({real / places:.0%})"
+        flops = ModelCost(self.contenders.policy.config).training([batch])
+        return Work(places if self.count_padding else real, flops, note=note)
 
 
 def measure(bench: Bench) -> list[Case]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from benchmarks.iteration import STAGES, Start, turns_of
+from benchmarks.iteration import STAGES, WHOLE, Part, Start, turns_of
 from benchmarks.models import Contenders
 from envisions_jax import Policy
 from tests.tiny_experiment import TEST_TASKS, TRAIN_TASKS, make_config, make_experiment
@@ -24,12 +24,15 @@ def test_both_sides_do_the_whole_iteration(tmp_path: Path) -> None:
     peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     start = Start(tmp_path, Contenders(policy, peer), config)
     for name, iterate in (("ours", start.ours), ("transformers", start.peer)):
-        seconds: list[dict[str, float]] = []
-        side = turns_of(name, start, iterate, seconds)
+        parts: list[dict[str, Part]] = []
+        side = turns_of(name, start, iterate, parts)
         side.warm()
         work = side.run(0)
         candidates = 2 * TRAIN_TASKS * config.sampler.k  # explorations and refinements
         assert work.note.startswith(f"{candidates} candidates, ")
         assert f" of {TEST_TASKS} tests right" in work.note
-        assert all(seconds[-1][stage] > 0 for stage in STAGES)
+        assert all(parts[-1][stage].seconds > 0 for stage in STAGES)
+        floors = {stage: part.flops for stage, part in parts[-1].items()}
+        assert floors["execute"] == 0 and all(floors[stage] > 0 for stage in STAGES if stage != "execute")
+        assert floors[WHOLE] == sum(floors[stage] for stage in STAGES)
     assert set(start.batches) == {"sample", "greedy", "score", "train"}
