@@ -60,17 +60,26 @@ class ModelCost:
             before = sequence
         return flops
 
-    def sampling(self, prompts: Sequence[Sequence[int]], lengths: Sequence[Sequence[int]]) -> float:
-        """Candidates of `lengths` tokens (per prompt, per candidate).
+    def prompts(self, prompts: Sequence[Sequence[int]]) -> float:
+        """Each prompt once, what they begin with alike once, and the logits after each."""
+        return self.beginnings(prompts) + self.logits(len({*map(tuple, prompts)}))
 
-        Each prompt once, what they begin with alike once, and the logits after each; of each candidate all
-        tokens but the last, with the logits after them.
+    def candidates(self, prompts: Sequence[Sequence[int]], lengths: Sequence[Sequence[int]]) -> float:
+        """Of each candidate behind `prompts` all tokens but the last, with the logits after them.
+
+        lengths: tokens of each candidate of each prompt.
         """
-        flops = self.beginnings(prompts) + self.logits(len({*map(tuple, prompts)}))
-        for prompt, group in zip(prompts, lengths, strict=True):
-            for length in group:
-                flops += self.span(len(prompt), length - 1) + self.logits(length - 1)
-        return flops
+        return sum(
+            self.span(len(prompt), length - 1) + self.logits(length - 1)
+            for prompt, group in zip(prompts, lengths, strict=True)
+            for length in group
+        )
+
+    def scoring(self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> float:
+        """A completion of each prompt; what texts begin with alike once, the logits after it too."""
+        pairs = [(tuple(p), tuple(c)) for p, c in zip(prompts, completions, strict=True) if len(c)]
+        texts = {prompt + said[:end] for prompt, said in pairs for end in range(len(said))}
+        return self.beginnings((*prompt, *said[:-1]) for prompt, said in pairs) + self.logits(len(texts))
 
     def training(self, steps: Iterable[Sequence[Example]]) -> float:
         """Every token of a step forward and back, what its examples begin with alike once, and logits and

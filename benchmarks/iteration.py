@@ -39,6 +39,7 @@ from envisions_jax.task_sets import given_tasks
 from envisions_jax.training import Example
 from envisions_jax.training.examples import epoch_batches
 from envisions_jax.workdir import WorkDir
+from envs import Task
 
 TITLE = "A whole iteration: 128 tasks × 5 candidates and as many refinements, training, 200 tests"
 ITERATION = 1  # the first with refinements and zero-shot prompts
@@ -74,39 +75,48 @@ class Part(NamedTuple):
 
 
 def least_flops(run: Run) -> dict[str, float]:
-    """Operations that the stages of the iteration that `run` has just been through cannot do without."""
-    cost, encode, examples = ModelCost(run.base.config), run.tokenizer.encode, _examples(run)
-    train = run.config.train
+    """Operations that the stages of the iteration that `run` has just been through cannot do without.
+
+    Each by itself, from nothing; training in the steps that ours takes.
+    """
+    cost, examples = ModelCost(run.base.config), _examples(run)
+    train, most = run.config.train, run.config.eval.max_new_tokens
     seed = fold(run.config.seed, "train", ITERATION)
     steps = [
         [examples[i] for i in batch]
         for epoch in range(train.epochs)
         for batch in epoch_batches(len(examples), train.batch_size, seed, epoch)
     ]
+
+    def prompt(task: Task) -> list[int]:
+        return run.tokenizer.encode(run.prompts.explore(task, shots=0))
+
+    def sampled(prompts: Sequence[list[int]], lengths: Sequence[Sequence[int]]) -> float:
+        return cost.prompts(prompts) + cost.candidates(prompts, lengths)
+
     tasks = {task.id: task for task in run.train_tasks.explored(ITERATION)}
-    asked = {name: encode(run.prompts.explore(task, shots=0)) for name, task in tasks.items()}
     tried = {one.id: one for one in run.store.trajectories(ITERATION, "explore")}
     refined = run.store.trajectories(ITERATION, "refine")
-    generate = cost.sampling(
-        list(asked.values()),
-        [[one.num_tokens for one in tried.values() if one.task_id == name] for name in asked],
-    ) + cost.sampling(
-        [encode(run.refinement_prompt(tasks[one.task_id], tried[str(one.parent)])) for one in refined],
-        [[one.num_tokens] for one in refined],
-    )
-    scored = [(asked[one.task_id], run.tokenizer.encode_completion(one.completion)) for one in refined]
-    logits = len({tuple(prompt) for prompt, _ in scored}) + sum(max(len(said), 1) - 1 for _, said in scored)
-    score = cost.beginnings([*prompt, *said][:-1] for prompt, said in scored) + cost.logits(logits)
-    answers = {
-        one.task_id: len(run.tokenizer.encode_completion(one.completion)) + 1
-        for name in run.test_sets
-        for one in run.store.evaluations(ITERATION, name, "zero_shot")
+    explored = [[one.num_tokens for one in tried.values() if one.task_id == name] for name in tasks]
+    shown = [
+        run.tokenizer.encode(run.refinement_prompt(tasks[one.task_id], tried[str(one.parent)]))
+        for one in refined
+    ]
+    answered, lengths = [], []
+    for name, tests in run.test_sets.items():
+        said = {one.task_id: one.completion for one in run.store.evaluations(ITERATION, name, "zero_shot")}
+        answered += [prompt(task) for task in tests]
+        # Its last token ended it, unless it was cut.
+        lengths += [[min(most, len(run.tokenizer.encode_completion(said[task.id])) + 1)] for task in tests]
+    return {
+        "generate": sampled([*map(prompt, tasks.values())], explored)
+        + sampled(shown, [[one.num_tokens] for one in refined]),
+        "score": cost.scoring(
+            [prompt(tasks[one.task_id]) for one in refined], [one.tokens for one in refined]
+        ),
+        "train": cost.training(steps),
+        "evaluate": sampled(answered, lengths),
     }
-    tests = [task for tests in run.test_sets.values() for task in tests]
-    evaluate = cost.sampling(
-        [encode(run.prompts.explore(task, shots=0)) for task in tests], [[answers[task.id]] for task in tests]
-    )
-    return {"generate": generate, "score": score, "train": cost.training(steps), "evaluate": evaluate}
 
 
 def _examples(run: Run) -> Sequence[Example]:

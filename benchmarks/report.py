@@ -70,8 +70,10 @@ def _cells(case: Case) -> list[str]:
     verdict = {True: "[green]reached[/]", False: "[red]missed[/]", None: "—"}[case.holds]
     floor, reached = "—", "—"
     if case.rates.flops:
-        floor = "\n".join(f"{case.rates.floor(side.turns[0].work):.2f} s" for side in case.sides)
-        reached = "\n".join(f"{side.floor_reached(case.rates):.0%}" for side in case.sides)
+        floors = [case.rates.floor(side.turns[0].work) for side in case.sides]
+        floor = "\n".join(f"{least:.2f} s" if least else "—" for least in floors)
+        shares = [side.floor_reached(case.rates) for side in case.sides]
+        reached = "\n".join(f"{share:.0%}" if share else "—" for share in shares)
     return [
         f"{case.name}\n[dim]{case.unit}/s[/]",
         _spread(case.ours.rate),

@@ -68,9 +68,13 @@ class Workload:
     k: int
     max_new_tokens: int
 
+    @functools.cached_property
+    def prompt_flops(self) -> float:
+        return ModelCost(self.contenders.policy.config).prompts(self.prompts)
+
     def work(self, lengths: Sequence[Sequence[int]]) -> Work:
         """The work behind candidates of `lengths` tokens (per prompt, per candidate)."""
-        flops = ModelCost(self.contenders.policy.config).sampling(self.prompts, lengths)
+        flops = self.prompt_flops + ModelCost(self.contenders.policy.config).candidates(self.prompts, lengths)
         flat = [length for group in lengths for length in group]
         at_limit = sum(length == self.max_new_tokens for length in flat)
         note = (

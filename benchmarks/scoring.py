@@ -8,6 +8,7 @@ are the main case; few-shot prompts, of which we compute the shared 240 tokens o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 
@@ -48,16 +49,16 @@ class Workload:
         """Tokens of one completion."""
         return len(self.completions[0][0])
 
-    @property
+    @functools.cached_property
     def work(self) -> Work:
-        """Floor: what texts begin with alike once, no completion's last token; one set of logits serves the
-        first tokens of all completions of a prompt.
-        """
-        cost = ModelCost(self.contenders.policy.config)
-        lengths = [len(completion) for group in self.completions for completion in group]
-        logits = len(self.prompts) + sum(length - 1 for length in lengths)
-        flops = cost.beginnings(row[:-1] for row in self.rows.tolist()) + cost.logits(logits)
-        return Work(sum(lengths), flops)
+        """Floor: what texts begin with alike once, and the logits after it."""
+        pairs = [
+            (prompt, completion)
+            for prompt, group in zip(self.prompts, self.completions, strict=True)
+            for completion in group
+        ]
+        flops = ModelCost(self.contenders.policy.config).scoring(*zip(*pairs, strict=True))
+        return Work(sum(len(completion) for _, completion in pairs), flops)
 
 
 def measure(bench: Bench) -> list[Case]:

@@ -27,6 +27,7 @@ from benchmarks.models import Contenders
 from benchmarks.runner import Bench, main
 from configs import quickstart
 from envisions_jax.training import Example, TrainConfig
+from envisions_jax.training.config import ROW_LENGTHS
 from envisions_jax.training.packing import best_row_length, pack, row_shapes
 from envisions_jax.training.step import TrainStep
 
@@ -95,7 +96,7 @@ def _pool(bench: Bench) -> Workload:
     settings = quickstart.get_config().train
     config = TrainConfig(
         rows=settings.rows,
-        row_length=settings.row_length or best_row_length(batches, settings.rows, settings.max_length),
+        row_length=best_row_length(batches, settings.rows, settings.max_length, ROW_LENGTHS),
         max_length=settings.max_length,
         batch_size=size,
         clip_norm=CLIP,

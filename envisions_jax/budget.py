@@ -38,7 +38,7 @@ SHARE = 0.8  # of the memory; the rest is for programs, temporaries and whatever
 FLOAT32 = 4  # bytes: gradients, moments, scores
 GIB = 2**30
 ADVICE = (
-    "lower sampler.slots, train.rows or train.row_length, or start anew with train.remat=True, "
+    "lower sampler.slots or train.rows, set train.row_length to less, or start anew with train.remat=True, "
     "train.lora_rank or, where bfloat16 is computed in, model.param_dtype='bfloat16'"
 )
 
@@ -89,7 +89,11 @@ def budget(policy: Policy, shape: StageShape, slots: int, train: TrainConfig) ->
         caches=_caches(policy, shape, -(-slots // policy.lanes)),
         training=4 * _trained(policy, train.lora_rank) * FLOAT32,
         activations=activation_bytes(
-            policy, train.rows, longest_row(train.row_length), lora_rank=train.lora_rank, remat=train.remat
+            policy,
+            train.rows,
+            longest_row(train.row_length, policy.platform),
+            lora_rank=train.lora_rank,
+            remat=train.remat,
         ),
         slots=slots,
         memory=device_memory(),

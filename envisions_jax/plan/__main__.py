@@ -28,7 +28,6 @@ from envisions_jax.config_rules import ConfigError
 from envisions_jax.mesh_config import MeshError
 from envisions_jax.plan.targets import Chip, Target, parse_target
 from envisions_jax.progress import Reporter
-from envisions_jax.training.config import longest_row
 from envisions_jax.workdir import write_atomically
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ def make_plan(
     Returns whether all of it fits, and the same as plain data.
     """
     # Here, not above: the environment of the target's compiler has to be set before JAX is imported.
+    from envisions_jax.parallel.layout import platform_of
     from envisions_jax.plan.compiling import compile_all
     from envisions_jax.plan.programs import sampling_programs, training_programs
     from envisions_jax.plan.report import (
@@ -76,6 +76,7 @@ def make_plan(
         speed_table,
         verdict,
     )
+    from envisions_jax.training.config import longest_row
 
     run = _abstract_run(config, target)
     chip, devices = _chip(target), run.mesh.size
@@ -100,7 +101,7 @@ def make_plan(
         plan["fsdp"] = _tell_fsdp(run, compiled, reporter)
         once = next(one for one in compiled if one.program.name.startswith("microbatch"))
         plan["most_rows"] = rows = most_rows(once, _with_more_rows(run, once, reporter), run.memory)
-        length = longest_row(config.train.row_length)
+        length = longest_row(config.train.row_length, platform_of(run.layout))
         lanes = run.layout.lanes
         reporter.line(f"largest microbatch that fits: {rows} x {length} in {_each_of(lanes)}")
         if target is not None:

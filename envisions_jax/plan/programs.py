@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from envisions_jax.budget import default_slots
 from envisions_jax.parallel import Layout
-from envisions_jax.parallel.layout import device_bytes
+from envisions_jax.parallel.layout import device_bytes, platform_of
 from envisions_jax.plan.abstract_run import SHARED, AbstractRun
 from envisions_jax.plan.work import Work
 from envisions_jax.policy import whole_in_lanes
@@ -77,7 +77,7 @@ def training_programs(run: AbstractRun, factor: int = 1) -> Iterator[Program]:
             per="run",
             beside=device_bytes((state.optimizer, sums)),
         )
-    length = longest_row(settings.row_length)
+    length = longest_row(settings.row_length, platform_of(run.layout))
     for shape in row_shapes(factor * settings.rows, length, settings.max_length):
         if step.loops:
             [(stack, count)] = stacks([blank(shape)], STACK)

@@ -3,9 +3,12 @@
 import dataclasses
 import math
 
-ROW_LENGTHS = tuple(range(256, 513, 32))
-"""Those that are chosen from: shorter ones are slower on CPU (SmolLM2: 5.6 ms a token in rows of 208, 4.4 in
-rows of 448), longer ones take more memory."""
+ROW_LENGTHS = tuple(range(288, 481, 32))
+"""Those that are chosen from on CPU, where SmolLM2 takes 6.1 ms a token in rows of 256, 5.0 in rows of 320,
+4.4 in rows of 448 and 4.7 in rows of 512; longer ones take more memory."""
+
+ROW_LENGTHS_OF_ACCELERATORS = (256, 384, 512)
+"""Whose attention takes multiples of 128."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,8 @@ class TrainConfig:
         warmup_ratio: share of the steps with a rising rate.
         clip_norm: the gradient is scaled down to this global norm if it is larger.
         weight_decay: decoupled, as in AdamW.
-        row_length: tokens of a packed row; 0: that of `ROW_LENGTHS` in which the examples cost least. Those
+        row_length: tokens of a packed row; 0: that of `ROW_LENGTHS` in which the examples cost least (on
+            accelerators of `ROW_LENGTHS_OF_ACCELERATORS`). Those
             that do not fit use rows twice, four times, ... as long.
         rows: rows of a microbatch. Microbatches bound memory; more than a step needs is wasted.
         max_length: longer examples are cut on the right.
@@ -64,9 +68,14 @@ class TrainConfig:
         return self.lora_alpha / max(1, self.lora_rank)
 
 
-def longest_row(row_length: int) -> int:
+def row_lengths(platform: str) -> tuple[int, ...]:
+    """What the length of rows is chosen from, ascending."""
+    return ROW_LENGTHS if platform == "cpu" else ROW_LENGTHS_OF_ACCELERATORS
+
+
+def longest_row(row_length: int, platform: str) -> int:
     """The length of rows: `row_length`, or where that is 0 the longest that may be chosen."""
-    return row_length or ROW_LENGTHS[-1]
+    return row_length or row_lengths(platform)[-1]
 
 
 def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:

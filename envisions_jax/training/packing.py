@@ -18,14 +18,12 @@ Worked example, two examples in one row of 8:
 
 import dataclasses
 import itertools
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from envisions_jax.training.config import ROW_LENGTHS
 from envisions_jax.training.examples import KINDS, Example
 
 AnyArray = Any
@@ -34,12 +32,12 @@ AnyArray = Any
 WORTH_SHARING = 8
 """Tokens; a shorter common beginning does not decide which row an example goes to."""
 
-MICROBATCH_COSTS = 100
-"""Tokens that could be computed in the time that a microbatch takes besides: SmolLM2's rows of 320, 384, 416,
-448 and 464 tokens take 1.60, 1.73, 1.86, 1.99 and 2.03 s on 2 cores, forward and back."""
+MICROBATCH_COSTS = 190
+"""Tokens that could be computed in the time that a microbatch takes besides, by the line through 1.60, 1.73,
+1.86, 1.99 and 2.03 s, which SmolLM2's rows of 320, 384, 416, 448 and 464 tokens take, forward and back."""
 
-STEPS_LOOKED_AT = 16
-"""Optimiser steps whose examples decide how long rows are."""
+EXAMPLES_LOOKED_AT = 256
+"""Those of the first steps, which decide how long rows are."""
 
 WORTH_COMPILING = 1.1
 """Times as much to compute: beyond, a row length is left for a better one."""
@@ -100,25 +98,28 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
 
 
 def best_row_length(
-    steps: Sequence[Sequence[Example]], rows: int, max_length: int, *, lanes: int = 1, kept: int | None = None
+    steps: Sequence[Sequence[Example]],
+    rows: int,
+    max_length: int,
+    lengths: Sequence[int],
+    kept: int | None = None,
 ) -> int:
-    """That of `ROW_LENGTHS` in which the examples of these optimiser steps cost least to compute.
+    """That of `lengths` in which the examples of these optimiser steps cost least to compute.
 
-    Padding costs as much as tokens do, and each microbatch `MICROBATCH_COSTS` besides; as many of one shape
-    as there are lanes are computed side by side. Of lengths that cost the same it is the shortest. `kept`, of
-    an earlier training, is taken again unless it costs more than `WORTH_COMPILING` times what the best does:
-    another one would have to be compiled. So deciding again what was decided changes nothing.
+    Padding costs as much as tokens do, and each microbatch `MICROBATCH_COSTS` besides. Of lengths that cost
+    the same it is the first. `kept`, of an earlier training, is taken again unless it costs more than
+    `WORTH_COMPILING` times what the best does: another one would have to be compiled. So deciding again what
+    was decided changes nothing.
     """
+    seen = itertools.accumulate(map(len, steps), initial=0)
+    first = [step for step, before in zip(steps, seen, strict=False) if before < EXAMPLES_LOOKED_AT]
 
     def cost(length: int) -> int:
         shapes = row_shapes(rows, length, max_length)
-        total = 0
-        for step in steps[:STEPS_LOOKED_AT]:
-            for shape, count in Counter(shape for _, shape in _group(step, shapes)).items():
-                total += -(-count // lanes) * (shape.rows * shape.row_length + MICROBATCH_COSTS)
-        return total
+        used = [shape for step in first for _, shape in _group(step, shapes)]
+        return sum(shape.rows * shape.row_length + MICROBATCH_COSTS for shape in used)
 
-    costs = {length: cost(length) for length in ROW_LENGTHS}
+    costs = {length: cost(length) for length in lengths}
     if kept in costs and costs[kept] <= WORTH_COMPILING * min(costs.values()):
         return kept
     return min(costs, key=lambda length: costs[length])

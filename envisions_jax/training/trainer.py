@@ -22,10 +22,10 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from envisions_jax import hosts
-from envisions_jax.parallel.layout import Layout
+from envisions_jax.parallel.layout import Layout, platform_of
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
-from envisions_jax.training.config import TrainConfig, learning_rate
+from envisions_jax.training.config import TrainConfig, learning_rate, row_lengths
 from envisions_jax.training.examples import KINDS, Example, epoch_batches, truncate
 from envisions_jax.training.identity import check_alike, identity_of
 from envisions_jax.training.packing import (
@@ -127,8 +127,8 @@ class Trainer:
         usable = truncate(examples, self.config.max_length).examples
         plan = self._plan(len(usable), seed, epochs or self.config.epochs)
         steps = [[usable[i] for i in indices] for indices in plan]
-        settings = self.config
-        return best_row_length(steps, settings.rows, settings.max_length, lanes=self._lanes, kept=kept)
+        lengths = row_lengths(platform_of(self._layout))
+        return best_row_length(steps, self.config.rows, self.config.max_length, lengths, kept)
 
     def train(
         self,

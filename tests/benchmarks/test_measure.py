@@ -8,6 +8,7 @@ import pytest
 from benchmarks.flops import ModelCost
 from benchmarks.measure import Case, Measured, Rates, Side, Summary, Turn, Work, interleave
 from envisions_jax import Policy
+from envisions_jax.training import Example
 
 
 def measured(name: str, *rates: float) -> Measured:
@@ -86,6 +87,28 @@ def test_what_texts_begin_with_alike_is_counted_once(tiny_policy: Policy) -> Non
     texts = [[1, 2, 3], [1, 2, 4, 5], [7], [1, 2, 3], [1, 2]]
     once = cost.span(0, 3) + cost.span(2, 2) + cost.span(0, 1)
     assert cost.beginnings(texts) == pytest.approx(once)
+
+
+def test_sampling_counts_prompts_once_and_all_tokens_but_the_last(tiny_policy: Policy) -> None:
+    cost = ModelCost(tiny_policy.config)
+    prompts = [[1, 2, 3], [1, 2, 4], [1, 2, 3]]
+    assert cost.prompts(prompts) == pytest.approx(cost.beginnings(prompts) + cost.logits(2))
+    assert cost.candidates([[1, 2, 3]], [[4, 1]]) == pytest.approx(cost.span(3, 3) + cost.logits(3))
+
+
+def test_scoring_counts_what_is_scored_twice_once(tiny_policy: Policy) -> None:
+    """Behind 1 2: 5 6 9 twice and 5 7. Fed are 1 2 5 6; asked are the tokens after 1 2, 1 2 5 and 1 2 5 6."""
+    cost = ModelCost(tiny_policy.config)
+    scored = cost.scoring([[1, 2]] * 4, [[5, 6, 9], [5, 7], [5, 6, 9], []])
+    assert scored == pytest.approx(cost.span(0, 4) + cost.logits(3))
+
+
+def test_training_is_three_forward_passes_with_logits_at_targets(tiny_policy: Policy) -> None:
+    cost = ModelCost(tiny_policy.config)
+    step = [Example([1, 2], [3, 9]), Example([1, 2, 4], [9])]
+    assert cost.training([step, step]) == pytest.approx(
+        2 * 3 * (cost.span(0, 3) + cost.span(2, 1) + cost.logits(3))
+    )
 
 
 def test_a_stage_without_a_peer_is_judged_by_its_floor() -> None:

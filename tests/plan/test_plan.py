@@ -119,6 +119,18 @@ def test_one_cpu_is_planned_with_the_loop_that_trains_there() -> None:
     assert (STACK, 1, 64) in shapes
 
 
+def test_rows_that_are_still_to_be_chosen_are_planned_as_the_longest() -> None:
+    config = with_values(Config(), {"train.row_length": 0, "train.max_length": 256, "train.rows": 2})
+    run = AbstractRun(config, tiny_model(), make_mesh(MeshConfig(), jax.devices()[:1]), 2**34)
+    names = [one.name for one in training_programs(run) if one.name.startswith("microbatch")]
+    assert names == ["microbatch of 2 x 480"]
+
+
+def test_the_environment_of_a_target_is_set_before_jax_is_imported() -> None:
+    block = "import sys; sys.modules['jax'] = None; import envisions_jax.plan.__main__"
+    subprocess.run([sys.executable, "-c", block], check=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -143,31 +143,38 @@ def test_a_long_example_gets_a_long_row_and_short_ones_fill_it() -> None:
     assert int((batch.ends > 0).sum()) == 42 and batch.ends[0, 0] == 40
 
 
+LENGTHS = (256, 320, 384, 416, 448, 480, 512)
+
+
 @pytest.mark.parametrize(
-    ("lanes", "kept", "best"),
+    ("kept", "best"),
     [
-        (1, None, 448),  # 7 fit a row, so that two do: 2 x 548; next are two of 480, 2 x 580
-        (1, 480, 480),  # 1.06 times as much
-        (1, 512, 448),  # 1.12 times as much
-        (1, 416, 448),
-        (1, 64, 448),  # of a run that set it
-        (2, None, 448),  # side by side: 548; two of three rows of 320, and one: 2 x 420
-        (4, None, 256),  # four rows side by side
+        (None, 448),  # 7 fit a row, so that two do: 2 x 638; next are two of 480, 2 x 670
+        (480, 480),  # 1.05 times as much
+        (512, 448),  # 1.1003 times as much
+        (416, 448),  # three rows
+        (64, 448),  # is none of them
     ],
 )
-def test_the_row_length_is_that_in_which_steps_cost_least(lanes: int, kept: int | None, best: int) -> None:
+def test_the_row_length_is_that_in_which_steps_cost_least(kept: int | None, best: int) -> None:
     step = [Example([n + 3] * 58, [7, 8, 2]) for n in range(14)]  # 60 places each, that share nothing
-    assert best_row_length([step, step], 1, 512, lanes=lanes, kept=kept) == best
+    assert best_row_length([step, step], 1, 512, LENGTHS, kept) == best
+
+
+def test_only_the_first_steps_decide() -> None:
+    small, large = [[Example([n] * size, [2]) for n in range(64)] for size in (250, 300)]
+    assert best_row_length([small] * 4 + [large] * 9, 1, 512, (256, 304)) == 256
+    assert best_row_length([small] * 3 + [large] * 9, 1, 512, (256, 304)) == 304
 
 
 def test_a_row_length_is_found_for_examples_longer_than_any() -> None:
-    assert best_row_length([[Example(range(900), [2])]], 1, 1024) == 480  # twice that, not 1,024
+    assert best_row_length([[Example(range(900), [2])]], 1, 1024, LENGTHS) == 480  # twice that, not 1,024
 
 
-@given(EXAMPLES)
-def test_deciding_again_what_was_decided_changes_nothing(examples: list[Example]) -> None:
-    best = best_row_length([examples], 2, 64)
-    assert best_row_length([examples], 2, 64, kept=best) == best
+@given(EXAMPLES, st.sampled_from([8, 16, 24, 32]))
+def test_deciding_again_what_was_decided_changes_nothing(examples: list[Example], kept: int) -> None:
+    decided = best_row_length([examples], 2, 64, (8, 16, 24, 32), kept)
+    assert best_row_length([examples], 2, 64, (8, 16, 24, 32), decided) == decided
 
 
 def test_stacks_hold_microbatches_of_one_shape_in_their_order() -> None:
