@@ -28,7 +28,8 @@ from benchmarks.runner import Bench, main
 from configs import quickstart
 from envisions_jax.training import Example, TrainConfig
 from envisions_jax.training.config import ROW_LENGTHS
-from envisions_jax.training.packing import best_row_length, pack, row_shapes
+from envisions_jax.training.packing import pack, row_shapes
+from envisions_jax.training.row_length import cheapest_row_length
 from envisions_jax.training.step import TrainStep
 
 TITLE = "Training: one AdamW step, float32, no recomputation"
@@ -96,7 +97,7 @@ def _pool(bench: Bench) -> Workload:
     settings = quickstart.get_config().train
     config = TrainConfig(
         rows=settings.rows,
-        row_length=best_row_length(batches, settings.rows, settings.max_length, ROW_LENGTHS),
+        row_length=cheapest_row_length(batches, settings.rows, settings.max_length, ROW_LENGTHS),
         max_length=settings.max_length,
         batch_size=size,
         clip_norm=CLIP,

@@ -38,8 +38,8 @@ SHARE = 0.8  # of the memory; the rest is for programs, temporaries and whatever
 FLOAT32 = 4  # bytes: gradients, moments, scores
 GIB = 2**30
 ADVICE = (
-    "lower sampler.slots or train.rows, set train.row_length to less, or start anew with train.remat=True, "
-    "train.lora_rank or, where bfloat16 is computed in, model.param_dtype='bfloat16'"
+    "start anew with fewer sampler.slots or train.rows, shorter rows (train.row_length=256), "
+    "train.remat=True, train.lora_rank or, where bfloat16 is computed in, model.param_dtype='bfloat16'"
 )
 
 

@@ -126,7 +126,8 @@ class TrainConfig:
     batch_size: int = 128  # examples an optimiser step
     epochs: int = 1
     max_length: int = 2048  # tokens of prompt + completion; longer examples are cut on the right
-    # Tokens of a packed row; 0: what the examples fill best. A shape, no result depends on it beyond rounding
+    # Tokens of a packed row; 0: what the examples fill best, 288 to 480 on CPU, up to 512 elsewhere
+    # (give more rows there). A shape, no result depends on it beyond rounding
     row_length: int = 0
     rows: int = 4  # packed rows a microbatch
     remat: bool = False  # recompute activations in the backward pass: slower, far less memory

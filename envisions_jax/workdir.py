@@ -188,5 +188,5 @@ def _check_same(found: dict[str, Any], config: Config, workdir: WorkDir) -> None
     if differ:
         raise ConfigError(
             f"workdir={workdir.root}: belongs to a run with another config: {', '.join(differ)}; "
-            "choose another work directory, or delete that one"
+            "give it what is there, choose another work directory, or delete that one"
         )

@@ -92,5 +92,5 @@ def test_what_does_not_fit_is_told(tiny_policy: Policy, monkeypatch: pytest.Monk
     assert reckoned.memory == budget.device_memory() > 2**28
     assert "40 candidates" in reckoned.told and "lower" not in reckoned.told
     short = dataclasses.replace(reckoned, memory=reckoned.peak - 1)
-    assert "lower sampler.slots" in short.told
+    assert "fewer sampler.slots" in short.told
     assert np.isclose(reckoned.training, 4 * 4 * sum(x.size for x in jax.tree.leaves(tiny_policy.params)))

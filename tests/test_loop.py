@@ -216,7 +216,7 @@ def test_training_starts_from_the_base_weights_with_l1_and_l2(
         learning_rate=train.learning_rate,
         batch_size=train.batch_size,
         epochs=train.epochs,
-        row_length=store.settled("train rows"),
+        row_length=store.settled("train rows"),  # of the last iteration, which this is
         rows=train.rows,
         max_length=train.max_length,
     )

@@ -103,7 +103,8 @@ def make_plan(
         plan["most_rows"] = rows = most_rows(once, _with_more_rows(run, once, reporter), run.memory)
         length = longest_row(config.train.row_length, platform_of(run.layout))
         lanes = run.layout.lanes
-        reporter.line(f"largest microbatch that fits: {rows} x {length} in {_each_of(lanes)}")
+        chosen = "" if config.train.row_length else " (train.row_length=0: the longest that may be chosen)"
+        reporter.line(f"largest microbatch that fits: {rows} x {length} in {_each_of(lanes)}{chosen}")
         if target is not None:
             plan["step_s"] = seconds = least_step(compiled, config.train.batch_size, lanes, chip, devices)
             size = config.train.batch_size

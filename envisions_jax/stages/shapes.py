@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from envisions_jax import hosts
 from envisions_jax.policy import Policy
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.stages.run import Run
@@ -37,9 +38,14 @@ def _restored(settled: Any) -> StageShape | None:
     return StageShape(prefix=(), **settled) if is_shape else None
 
 
-def settle_train_rows(run: Run, trainer: Trainer, examples: Sequence[Example], seed: int, epochs: int) -> int:
-    """How long the rows are that `examples` are packed into."""
+def settle_train_rows(
+    run: Run, trainer: Trainer, iteration: int, examples: Sequence[Example], seed: int, epochs: int
+) -> int:
+    """How long the rows are that `iteration` packs `examples` into; what has begun keeps its own."""
     kept = run.store.settled("train rows")
+    has_begun = hosts.on_first(lambda: run.workdir.training(iteration).exists())
+    if has_begun and isinstance(kept, int):  # perhaps on another platform, or by another version
+        return kept
     length = trainer.plan_rows(examples, seed, epochs=epochs, kept=kept if isinstance(kept, int) else None)
     run.store.settle("train rows", length)
     return length

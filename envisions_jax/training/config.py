@@ -22,9 +22,8 @@ class TrainConfig:
         warmup_ratio: share of the steps with a rising rate.
         clip_norm: the gradient is scaled down to this global norm if it is larger.
         weight_decay: decoupled, as in AdamW.
-        row_length: tokens of a packed row; 0: that of `ROW_LENGTHS` in which the examples cost least (on
-            accelerators of `ROW_LENGTHS_OF_ACCELERATORS`). Those
-            that do not fit use rows twice, four times, ... as long.
+        row_length: tokens of a packed row; 0: that of `row_lengths` in which the examples cost least.
+            Examples that do not fit use rows twice, four times, ... as long.
         rows: rows of a microbatch. Microbatches bound memory; more than a step needs is wasted.
         max_length: longer examples are cut on the right.
         remat: recompute each layer's activations in the backward pass: about a third more work, far less

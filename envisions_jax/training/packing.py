@@ -32,16 +32,6 @@ AnyArray = Any
 WORTH_SHARING = 8
 """Tokens; a shorter common beginning does not decide which row an example goes to."""
 
-MICROBATCH_COSTS = 190
-"""Tokens that could be computed in the time that a microbatch takes besides, by the line through 1.60, 1.73,
-1.86, 1.99 and 2.03 s, which SmolLM2's rows of 320, 384, 416, 448 and 464 tokens take, forward and back."""
-
-EXAMPLES_LOOKED_AT = 256
-"""Those of the first steps, which decide how long rows are."""
-
-WORTH_COMPILING = 1.1
-"""Times as much to compute: beyond, a row length is left for a better one."""
-
 PACKING = f"shared beginnings of {WORTH_SHARING}, a loop over microbatches"
 """Name of this way of packing and adding up: another rounds differently; no training goes on under it."""
 
@@ -75,7 +65,11 @@ def row_shapes(rows: int, row_length: int, max_length: int) -> list[RowShape]:
 
     Nearly all examples fit the first; a longer one goes to the first shape it fits, which compiles when
     first met. With rows 4, row_length 256, max_length 2,048: 4x256, 2x512, 1x1024, 1x2048.
+
+    Raises ValueError for a row length that is still to be chosen (`Trainer.plan_rows`).
     """
+    if row_length < 1:
+        raise ValueError(f"{row_length=} is still to be chosen; see Trainer.plan_rows")
     shapes = [RowShape(rows, row_length)]
     while shapes[-1].row_length < max_length:
         length = min(2 * shapes[-1].row_length, max_length)
@@ -94,35 +88,26 @@ def pack(examples: Sequence[Example], shapes: Sequence[RowShape]) -> list[Microb
         Microbatches, each in one of `shapes`, the last of a shape perhaps partly padding; or of a single row
         each, where at most half of that last one's rows would be in use.
     """
-    return [_layout(rows, shape, len(examples)) for rows, shape in _group(examples, shapes)]
+    return [_layout(rows, shape, len(examples)) for rows, shape in grouped(examples, shapes)]
 
 
-def best_row_length(
-    steps: Sequence[Sequence[Example]],
-    rows: int,
-    max_length: int,
-    lengths: Sequence[int],
-    kept: int | None = None,
-) -> int:
-    """That of `lengths` in which the examples of these optimiser steps cost least to compute.
-
-    Padding costs as much as tokens do, and each microbatch `MICROBATCH_COSTS` besides. Of lengths that cost
-    the same it is the first. `kept`, of an earlier training, is taken again unless it costs more than
-    `WORTH_COMPILING` times what the best does: another one would have to be compiled. So deciding again what
-    was decided changes nothing.
-    """
-    seen = itertools.accumulate(map(len, steps), initial=0)
-    first = [step for step, before in zip(steps, seen, strict=False) if before < EXAMPLES_LOOKED_AT]
-
-    def cost(length: int) -> int:
-        shapes = row_shapes(rows, length, max_length)
-        used = [shape for step in first for _, shape in _group(step, shapes)]
-        return sum(shape.rows * shape.row_length + MICROBATCH_COSTS for shape in used)
-
-    costs = {length: cost(length) for length in lengths}
-    if kept in costs and costs[kept] <= WORTH_COMPILING * min(costs.values()):
-        return kept
-    return min(costs, key=lambda length: costs[length])
+def grouped(
+    examples: Sequence[Example], shapes: Sequence[RowShape]
+) -> list[tuple[Sequence["_Row"], RowShape]]:
+    """The filled rows of each microbatch, and its shape."""
+    _check_fits(examples, shapes[-1].row_length)
+    filled: dict[int, list[_Row]] = {shape.row_length: [] for shape in shapes}
+    for row in _fill_rows([_Path.of(example) for example in examples], list(filled)):
+        filled[row.length].append(row)
+    grouped: list[tuple[Sequence[_Row], RowShape]] = []
+    for shape, rows in zip(shapes, filled.values(), strict=True):
+        for start in range(0, len(rows), shape.rows):
+            group = rows[start : start + shape.rows]
+            # A few rows too many go one by one: that is cheaper than as many places again of padding.
+            size = 1 if len(group) <= shape.rows // 2 else shape.rows
+            for at in range(0, len(group), size):
+                grouped.append((group[at : at + size], RowShape(size, shape.row_length)))
+    return grouped
 
 
 def side_by_side(microbatches: Sequence[Microbatch], lanes: int) -> list[Microbatch]:
@@ -165,25 +150,6 @@ def blank(shape: RowShape) -> Microbatch:
 
 def _with_axis(microbatch: Microbatch) -> Microbatch:
     return microbatch._replace(num_targets=microbatch.num_targets[None])
-
-
-def _group(
-    examples: Sequence[Example], shapes: Sequence[RowShape]
-) -> list[tuple[Sequence["_Row"], RowShape]]:
-    """The filled rows of each microbatch, and its shape."""
-    _check_fits(examples, shapes[-1].row_length)
-    filled: dict[int, list[_Row]] = {shape.row_length: [] for shape in shapes}
-    for row in _fill_rows([_Path.of(example) for example in examples], list(filled)):
-        filled[row.length].append(row)
-    grouped: list[tuple[Sequence[_Row], RowShape]] = []
-    for shape, rows in zip(shapes, filled.values(), strict=True):
-        for start in range(0, len(rows), shape.rows):
-            group = rows[start : start + shape.rows]
-            # A few rows too many go one by one: that is cheaper than as many places again of padding.
-            size = 1 if len(group) <= shape.rows // 2 else shape.rows
-            for at in range(0, len(group), size):
-                grouped.append((group[at : at + size], RowShape(size, shape.row_length)))
-    return grouped
 
 
 def _check_fits(examples: Sequence[Example], longest: int) -> None:

@@ -28,13 +28,8 @@ from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
 from envisions_jax.training.config import TrainConfig, learning_rate, row_lengths
 from envisions_jax.training.examples import KINDS, Example, epoch_batches, truncate
 from envisions_jax.training.identity import check_alike, identity_of
-from envisions_jax.training.packing import (
-    Microbatch,
-    best_row_length,
-    pack,
-    row_shapes,
-    side_by_side,
-)
+from envisions_jax.training.packing import Microbatch, pack, row_shapes, side_by_side
+from envisions_jax.training.row_length import cheapest_row_length
 from envisions_jax.training.step import TrainState, TrainStep
 
 logger = logging.getLogger(__name__)
@@ -120,7 +115,7 @@ class Trainer:
     ) -> int:
         """How long the rows of `train` are with the same arguments: `config.row_length` where that is not 0.
 
-        kept: of an earlier training, as in `packing.best_row_length`.
+        kept: of an earlier training, as in `row_length.cheapest_row_length`.
         """
         if self.config.row_length:
             return self.config.row_length
@@ -128,7 +123,7 @@ class Trainer:
         plan = self._plan(len(usable), seed, epochs or self.config.epochs)
         steps = [[usable[i] for i in indices] for indices in plan]
         lengths = row_lengths(platform_of(self._layout))
-        return best_row_length(steps, self.config.rows, self.config.max_length, lengths, kept)
+        return cheapest_row_length(steps, self.config.rows, self.config.max_length, lengths, kept)
 
     def train(
         self,

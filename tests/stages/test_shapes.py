@@ -12,6 +12,7 @@ from envisions_jax.stages.run import Run
 from envisions_jax.stages.shapes import settle_score_rows, settle_shape, settle_train_rows
 from envisions_jax.store import TrajectoryStore
 from envisions_jax.training import Example, TrainConfig, Trainer
+from envisions_jax.workdir import WorkDir
 
 NEW = 50
 
@@ -22,6 +23,7 @@ def run(tmp_path: Path, tiny_policy: Policy) -> Run:
     run = object.__new__(Run)
     config = Config(sampler=SamplerConfig(max_new_tokens=NEW))
     parts = {"config": config, "base": tiny_policy, "store": TrajectoryStore(tmp_path / "store.sqlite")}
+    parts["workdir"] = WorkDir(tmp_path)
     for name, value in parts.items():
         object.__setattr__(run, name, value)
     return run
@@ -64,8 +66,17 @@ def test_a_training_has_the_rows_of_the_one_before_where_they_serve(
 
     def settle_rows(count: int, length: int) -> int:
         examples = [Example([n + 3] * (length - 2), [7, 8, 2]) for n in range(count)]
-        return settle_train_rows(run, trainer, examples, seed=0, epochs=1)
+        return settle_train_rows(run, trainer, 0, examples, seed=0, epochs=1)
 
     assert settle_rows(14, 60) == 448
     assert settle_rows(13, 59) == 448  # alone they would be in rows of 416
     assert settle_rows(12, 60) == run.store.settled("train rows") == 384  # 574 of 638
+
+
+def test_a_training_that_has_begun_keeps_its_rows_wherever_it_goes_on(run: Run, tiny_policy: Policy) -> None:
+    run.store.settle("train rows", 512)  # by an accelerator, say
+    trainer = Trainer(tiny_policy, TrainConfig(rows=1, batch_size=14, max_length=512))
+    examples = [Example([n + 3] * 58, [7, 8, 2]) for n in range(14)]
+    run.workdir.training(1).mkdir(parents=True)
+    assert settle_train_rows(run, trainer, 1, examples, seed=0, epochs=1) == 512
+    assert settle_train_rows(run, trainer, 2, examples, seed=0, epochs=1) == 448

@@ -5,15 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envisions_jax.training.config import longest_row, row_lengths
 from envisions_jax.training.examples import Example
-from envisions_jax.training.packing import (
-    Microbatch,
-    RowShape,
-    best_row_length,
-    pack,
-    row_shapes,
-    stacks,
-)
+from envisions_jax.training.packing import Microbatch, RowShape, pack, row_shapes, stacks
+from envisions_jax.training.row_length import cheapest_row_length
 
 
 def random_examples(count: int, longest: int, seed: int = 0) -> list[Example]:
@@ -158,23 +153,36 @@ LENGTHS = (256, 320, 384, 416, 448, 480, 512)
 )
 def test_the_row_length_is_that_in_which_steps_cost_least(kept: int | None, best: int) -> None:
     step = [Example([n + 3] * 58, [7, 8, 2]) for n in range(14)]  # 60 places each, that share nothing
-    assert best_row_length([step, step], 1, 512, LENGTHS, kept) == best
+    assert cheapest_row_length([step, step], 1, 512, LENGTHS, kept) == best
 
 
 def test_only_the_first_steps_decide() -> None:
     small, large = [[Example([n] * size, [2]) for n in range(64)] for size in (250, 300)]
-    assert best_row_length([small] * 4 + [large] * 9, 1, 512, (256, 304)) == 256
-    assert best_row_length([small] * 3 + [large] * 9, 1, 512, (256, 304)) == 304
+    assert cheapest_row_length([small] * 4 + [large] * 9, 1, 512, (256, 304)) == 256
+    assert cheapest_row_length([small] * 3 + [large] * 9, 1, 512, (256, 304)) == 304
 
 
 def test_a_row_length_is_found_for_examples_longer_than_any() -> None:
-    assert best_row_length([[Example(range(900), [2])]], 1, 1024, LENGTHS) == 480  # twice that, not 1,024
+    assert cheapest_row_length([[Example(range(900), [2])]], 1, 1024, LENGTHS) == 480  # twice that, not 1,024
 
 
 @given(EXAMPLES, st.sampled_from([8, 16, 24, 32]))
 def test_deciding_again_what_was_decided_changes_nothing(examples: list[Example], kept: int) -> None:
-    decided = best_row_length([examples], 2, 64, (8, 16, 24, 32), kept)
-    assert best_row_length([examples], 2, 64, (8, 16, 24, 32), decided) == decided
+    decided = cheapest_row_length([examples], 2, 64, (8, 16, 24, 32), kept)
+    assert cheapest_row_length([examples], 2, 64, (8, 16, 24, 32), decided) == decided
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_accelerators_choose_from_lengths_that_their_attention_takes(platform: str) -> None:
+    lengths = row_lengths(platform)
+    assert list(lengths) == sorted(lengths) and longest_row(0, platform) == lengths[-1]
+    assert platform == "cpu" or all(length % 128 == 0 for length in lengths)
+    assert longest_row(100, platform) == 100
+
+
+def test_rows_whose_length_is_still_to_be_chosen_have_no_shapes() -> None:
+    with pytest.raises(ValueError, match="plan_rows"):
+        row_shapes(1, 0, 64)
 
 
 def test_stacks_hold_microbatches_of_one_shape_in_their_order() -> None:
