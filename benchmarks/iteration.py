@@ -37,7 +37,7 @@ from envisions_jax.stages.learning import make_trainer, policy_of, select_exampl
 from envisions_jax.stages.run import Run, fold
 from envisions_jax.task_sets import given_tasks
 from envisions_jax.training import Example
-from envisions_jax.training.examples import epoch_batches
+from envisions_jax.training.examples import all_batches
 from envisions_jax.workdir import WorkDir
 from envs import Task
 
@@ -82,11 +82,8 @@ def least_flops(run: Run) -> dict[str, float]:
     cost, examples = ModelCost(run.base.config), _examples(run)
     train, most = run.config.train, run.config.eval.max_new_tokens
     seed = fold(run.config.seed, "train", ITERATION)
-    steps = [
-        [examples[i] for i in batch]
-        for epoch in range(train.epochs)
-        for batch in epoch_batches(len(examples), train.batch_size, seed, epoch)
-    ]
+    batches = all_batches(len(examples), train.batch_size, seed, train.epochs)
+    steps = [[examples[i] for i in batch] for batch in batches]
 
     def prompt(task: Task) -> list[int]:
         return run.tokenizer.encode(run.prompts.explore(task, shots=0))

@@ -94,6 +94,13 @@ def epoch_batches(num_examples: int, batch_size: int, seed: int, epoch: int) -> 
     return np.array_split(order, max(1, -(-num_examples // batch_size)))
 
 
+def all_batches(num_examples: int, batch_size: int, seed: int, epochs: int) -> list[np.ndarray]:
+    """The examples' indices for every step of every epoch."""
+    return [
+        batch for epoch in range(epochs) for batch in epoch_batches(num_examples, batch_size, seed, epoch)
+    ]
+
+
 def fingerprint_examples(examples: Iterable[Example]) -> str:
     """Hex digest of all tokens and kinds, in order."""
     digest = hashlib.sha256()

@@ -99,15 +99,15 @@ def grouped(
     filled: dict[int, list[_Row]] = {shape.row_length: [] for shape in shapes}
     for row in _fill_rows([_Path.of(example) for example in examples], list(filled)):
         filled[row.length].append(row)
-    grouped: list[tuple[Sequence[_Row], RowShape]] = []
+    groups: list[tuple[Sequence[_Row], RowShape]] = []
     for shape, rows in zip(shapes, filled.values(), strict=True):
         for start in range(0, len(rows), shape.rows):
             group = rows[start : start + shape.rows]
             # A few rows too many go one by one: that is cheaper than as many places again of padding.
             size = 1 if len(group) <= shape.rows // 2 else shape.rows
             for at in range(0, len(group), size):
-                grouped.append((group[at : at + size], RowShape(size, shape.row_length)))
-    return grouped
+                groups.append((group[at : at + size], RowShape(size, shape.row_length)))
+    return groups
 
 
 def side_by_side(microbatches: Sequence[Microbatch], lanes: int) -> list[Microbatch]:

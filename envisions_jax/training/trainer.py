@@ -26,7 +26,7 @@ from envisions_jax.parallel.layout import Layout, platform_of
 from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
 from envisions_jax.training.config import TrainConfig, learning_rate, row_lengths
-from envisions_jax.training.examples import KINDS, Example, epoch_batches, truncate
+from envisions_jax.training.examples import KINDS, Example, all_batches, truncate
 from envisions_jax.training.identity import check_alike, identity_of
 from envisions_jax.training.packing import Microbatch, pack, row_shapes, side_by_side
 from envisions_jax.training.row_length import cheapest_row_length
@@ -120,7 +120,7 @@ class Trainer:
         if self.config.row_length:
             return self.config.row_length
         usable = truncate(examples, self.config.max_length).examples
-        plan = self._plan(len(usable), seed, epochs or self.config.epochs)
+        plan = all_batches(len(usable), self.config.batch_size, seed, epochs or self.config.epochs)
         steps = [[usable[i] for i in indices] for indices in plan]
         lengths = row_lengths(platform_of(self._layout))
         return cheapest_row_length(steps, self.config.rows, self.config.max_length, lengths, kept)
@@ -179,7 +179,7 @@ class Trainer:
                 restored = _resume(checkpoints, like, identity)
                 state, history = restored or (self._step.start(params0, first).state, [])
             resumed_from = len(history)
-            plan = self._plan(len(kept), seed, epochs)
+            plan = all_batches(len(kept), self.config.batch_size, seed, epochs)
             frozen = self._step.frozen(params0)
             for step in range(resumed_from, len(plan)):
                 batch = [kept[i] for i in plan[step]]
@@ -216,13 +216,6 @@ class Trainer:
         if self._layout is None:
             return jax.device_put(dtype(number))
         return hosts.placed(dtype(number), NamedSharding(self._layout.mesh, PartitionSpec()))
-
-    def _plan(self, num_examples: int, seed: int, epochs: int) -> list[np.ndarray]:
-        """The examples' indices for every step of every epoch."""
-        batch_size = self.config.batch_size
-        return [
-            batch for epoch in range(epochs) for batch in epoch_batches(num_examples, batch_size, seed, epoch)
-        ]
 
     def _is_time_to_save(self, done: int, num_steps: int) -> bool:
         """Not after the last step: the result is returned at once."""
