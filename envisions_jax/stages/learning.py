@@ -256,7 +256,7 @@ def _train(
             examples,
             seed,
             epochs=epochs,
-            row_length=settle_train_rows(run, trainer, iteration, examples, seed, epochs),
+            row_length=settle_train_rows(run, trainer, iteration, examples),
             checkpoint_dir=run.workdir.training(iteration),
             on_step=on_step,
         )

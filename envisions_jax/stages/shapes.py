@@ -38,15 +38,13 @@ def _restored(settled: Any) -> StageShape | None:
     return StageShape(prefix=(), **settled) if is_shape else None
 
 
-def settle_train_rows(
-    run: Run, trainer: Trainer, iteration: int, examples: Sequence[Example], seed: int, epochs: int
-) -> int:
+def settle_train_rows(run: Run, trainer: Trainer, iteration: int, examples: Sequence[Example]) -> int:
     """How long the rows are that `iteration` packs `examples` into; what has begun keeps its own."""
     kept = run.store.settled("train rows")
     has_begun = hosts.on_first(lambda: run.workdir.training(iteration).exists())
     if has_begun and isinstance(kept, int):  # perhaps on another platform, or by another version
         return kept
-    length = trainer.plan_rows(examples, seed, epochs=epochs, kept=kept if isinstance(kept, int) else None)
+    length = trainer.plan_rows(examples, kept if isinstance(kept, int) else None)
     run.store.settle("train rows", length)
     return length
 

@@ -77,8 +77,9 @@ class Checkpoints:
     def save(self, step: int, tree: Any, metadata: Mapping[str, Any]) -> None:
         """Save `tree` (any pytree of arrays) and JSON-able `metadata` as checkpoint `step`.
 
-        Returns as soon as the arrays are copied, so that the caller may donate them; writing goes on
-        behind. A failed write is raised by the next `save`, `wait` or `close`.
+        Returns as soon as the caller may donate the arrays: when they are copied, and writing goes on behind;
+        on CPU, where they are not copied, when they are written. A failed write is raised here, or by the
+        next `save`, `wait` or `close`.
         """
         self.wait()
         self._saved = step

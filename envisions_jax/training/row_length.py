@@ -1,7 +1,8 @@
 """How long packed rows are where the config leaves it open: as the examples of a training fill best."""
 
-import itertools
 from collections.abc import Sequence
+
+import numpy as np
 
 from envisions_jax.training.examples import Example
 from envisions_jax.training.packing import grouped, row_shapes
@@ -11,10 +12,21 @@ MICROBATCH_COSTS = 190
 1.86, 1.99 and 2.03 s, which SmolLM2's rows of 320, 384, 416, 448 and 464 tokens take, forward and back."""
 
 EXAMPLES_LOOKED_AT = 256
-"""Those of the first steps, which decide how long rows are."""
+"""In steps of as many as a step has, they decide how long rows are."""
 
 WORTH_COMPILING = 1.1
 """Times as much to compute: beyond, a row length is left for a better one."""
+
+
+def typical_steps(examples: Sequence[Example], batch_size: int) -> list[list[Example]]:
+    """Steps of `batch_size` of these `examples`, drawn at random, the same each time.
+
+    Not those of a training: where examples are few, `epoch_batches` makes smaller ones, of another size in
+    each iteration, and the rows that these fill best change with it.
+    """
+    generator, size = np.random.default_rng(0), min(batch_size, len(examples))
+    count = max(1, EXAMPLES_LOOKED_AT // batch_size)
+    return [[examples[i] for i in generator.choice(len(examples), size, replace=False)] for _ in range(count)]
 
 
 def cheapest_row_length(
@@ -32,12 +44,10 @@ def cheapest_row_length(
     deciding again what was decided changes nothing. In how many lanes microbatches are computed is left out:
     a run may go on with another mesh.
     """
-    seen = itertools.accumulate(map(len, steps), initial=0)
-    first = [step for step, before in zip(steps, seen, strict=False) if before < EXAMPLES_LOOKED_AT]
 
     def cost(length: int) -> int:
         shapes = row_shapes(rows, length, max_length)
-        used = [shape for step in first for _, shape in grouped(step, shapes)]
+        used = [shape for step in steps for _, shape in grouped(step, shapes)]
         return sum(shape.rows * shape.row_length + MICROBATCH_COSTS for shape in used)
 
     costs = {length: cost(length) for length in lengths}

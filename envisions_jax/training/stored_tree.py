@@ -17,11 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
-
-from envisions_jax import hosts
 
 FILES = "files.json"
 _OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
@@ -39,9 +35,6 @@ class OtherTreeError(CheckpointError):
 def save_arguments(tree: Any, metadata: Mapping[str, Any]) -> ocp.args.Composite:
     """Orbax's arguments to save `tree` with its names and shapes, and `metadata`."""
     leaves = _named_leaves(tree)
-    if jax.default_backend() == "cpu":  # where Orbax reads arrays in place, and would see them donated
-        copy = jnp.copy if hosts.count() > 1 else np.array
-        leaves = {name: copy(leaf) for name, leaf in leaves.items()}
     document = {"shapes": _shapes(leaves), "user": dict(metadata)}
     return ocp.args.Composite(tree=ocp.args.StandardSave(leaves), metadata=ocp.args.JsonSave(document))
 

@@ -29,7 +29,7 @@ from envisions_jax.training.config import TrainConfig, learning_rate, row_length
 from envisions_jax.training.examples import KINDS, Example, all_batches, truncate
 from envisions_jax.training.identity import check_alike, identity_of
 from envisions_jax.training.packing import Microbatch, pack, row_shapes, side_by_side
-from envisions_jax.training.row_length import cheapest_row_length
+from envisions_jax.training.row_length import cheapest_row_length, typical_steps
 from envisions_jax.training.step import TrainState, TrainStep
 
 logger = logging.getLogger(__name__)
@@ -105,23 +105,14 @@ class Trainer:
         """Programs compiled so far: three, or four with LoRA, and one more for each other shape of rows."""
         return self._step.compiled
 
-    def plan_rows(
-        self,
-        examples: Sequence[Example],
-        seed: int = 0,
-        *,
-        epochs: int | None = None,
-        kept: int | None = None,
-    ) -> int:
-        """How long the rows of `train` are with the same arguments: `config.row_length` where that is not 0.
+    def plan_rows(self, examples: Sequence[Example], kept: int | None = None) -> int:
+        """How long the rows are in which `train` packs these: `config.row_length` where that is not 0.
 
         kept: of an earlier training, as in `row_length.cheapest_row_length`.
         """
         if self.config.row_length:
             return self.config.row_length
-        usable = truncate(examples, self.config.max_length).examples
-        plan = all_batches(len(usable), self.config.batch_size, seed, epochs or self.config.epochs)
-        steps = [[usable[i] for i in indices] for indices in plan]
+        steps = typical_steps(truncate(examples, self.config.max_length).examples, self.config.batch_size)
         lengths = row_lengths(platform_of(self._layout))
         return cheapest_row_length(steps, self.config.rows, self.config.max_length, lengths, kept)
 
@@ -146,7 +137,7 @@ class Trainer:
             params0: weights to start from; not changed.
             examples: in any order; the order of training follows from `seed` and the epoch.
             seed: of the data order, and of LoRA's adapters.
-            row_length: from `plan_rows`; by default what that says of these arguments.
+            row_length: from `plan_rows`; by default what that says of these examples.
             checkpoint_dir: where to keep mid-training checkpoints; none are written without it.
             on_step: called after each step of this call (not for steps done before a resume).
 
@@ -164,7 +155,7 @@ class Trainer:
             raise TrainingError(
                 f"no examples to train on: {len(examples)} given, {dropped} of them without a target"
             )
-        row_length = row_length or self.plan_rows(examples, seed, epochs=epochs)
+        row_length = row_length or self.plan_rows(examples)
         settings = dataclasses.replace(self.config, epochs=epochs, row_length=row_length)
         shapes = row_shapes(settings.rows, row_length, settings.max_length)
         with self._checkpoints(checkpoint_dir) as checkpoints:

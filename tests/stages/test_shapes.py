@@ -66,7 +66,7 @@ def test_a_training_has_the_rows_of_the_one_before_where_they_serve(
 
     def settle_rows(count: int, length: int) -> int:
         examples = [Example([n + 3] * (length - 2), [7, 8, 2]) for n in range(count)]
-        return settle_train_rows(run, trainer, 0, examples, seed=0, epochs=1)
+        return settle_train_rows(run, trainer, 0, examples)
 
     assert settle_rows(14, 60) == 448
     assert settle_rows(13, 59) == 448  # alone they would be in rows of 416
@@ -78,5 +78,5 @@ def test_a_training_that_has_begun_keeps_its_rows_wherever_it_goes_on(run: Run, 
     trainer = Trainer(tiny_policy, TrainConfig(rows=1, batch_size=14, max_length=512))
     examples = [Example([n + 3] * 58, [7, 8, 2]) for n in range(14)]
     run.workdir.training(1).mkdir(parents=True)
-    assert settle_train_rows(run, trainer, 1, examples, seed=0, epochs=1) == 512
-    assert settle_train_rows(run, trainer, 2, examples, seed=0, epochs=1) == 448
+    assert settle_train_rows(run, trainer, 1, examples) == 512
+    assert settle_train_rows(run, trainer, 2, examples) == 448

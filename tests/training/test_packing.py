@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envisions_jax.training.config import longest_row, row_lengths
-from envisions_jax.training.examples import Example
+from envisions_jax.training.examples import Example, all_batches
 from envisions_jax.training.packing import Microbatch, RowShape, pack, row_shapes, stacks
-from envisions_jax.training.row_length import cheapest_row_length
+from envisions_jax.training.row_length import cheapest_row_length, typical_steps
 
 
 def random_examples(count: int, longest: int, seed: int = 0) -> list[Example]:
@@ -156,10 +156,29 @@ def test_the_row_length_is_that_in_which_steps_cost_least(kept: int | None, best
     assert cheapest_row_length([step, step], 1, 512, LENGTHS, kept) == best
 
 
-def test_only_the_first_steps_decide() -> None:
-    small, large = [[Example([n] * size, [2]) for n in range(64)] for size in (250, 300)]
-    assert cheapest_row_length([small] * 4 + [large] * 9, 1, 512, (256, 304)) == 256
-    assert cheapest_row_length([small] * 3 + [large] * 9, 1, 512, (256, 304)) == 304
+@pytest.mark.parametrize(
+    ("examples", "batch_size", "steps"), [(25, 16, 16), (500, 16, 16), (9, 16, 16), (9, 600, 1)]
+)
+def test_typical_steps_are_as_large_as_steps_of_a_large_training(
+    examples: int, batch_size: int, steps: int
+) -> None:
+    all_of_them = [Example([n + 3], [2]) for n in range(examples)]
+    drawn = typical_steps(all_of_them, batch_size)
+    assert [len(step) for step in drawn] == [min(examples, batch_size)] * steps
+    assert all(len({example.prompt_tokens for example in step}) == len(step) for step in drawn)
+    assert drawn == typical_steps(all_of_them, batch_size)
+    seen = {example.prompt_tokens for step in drawn for example in step}
+    assert len(seen) > 0.3 * examples
+    assert not examples > batch_size or drawn[0] != drawn[1]
+
+
+def test_few_examples_get_the_rows_that_many_of_them_will_need() -> None:
+    """25 examples are trained on in steps of 13 and 12, which two rows of 448 hold; steps of 16 take 480."""
+    few, many = [[Example([n + 3] * 58, [7, 8, 2]) for n in range(count)] for count in (25, 500)]
+    assert cheapest_row_length(typical_steps(few, 16), 1, 512, LENGTHS) == 480
+    assert cheapest_row_length(typical_steps(many, 16), 1, 512, LENGTHS) == 480
+    steps = [[few[i] for i in batch] for batch in all_batches(25, 16, 0, 1)]
+    assert cheapest_row_length(steps, 1, 512, LENGTHS) == 448
 
 
 def test_a_row_length_is_found_for_examples_longer_than_any() -> None:
