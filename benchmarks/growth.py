@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from envisions_jax.metrics import read_metrics
 # Not evaluation: it is of as many test tasks whatever is trained on.
 SAMPLED = ("generate", "execute", "score")
 STAGES = (*SAMPLED, "train")
-_LAST_LINE = re.compile(r"(\d+) programs compiled, peak memory ([\d.]+) GiB")
+_LAST_LINE = re.compile(r"(\d+) programs compiled")
 _ITERATION_DONE = re.compile(r"iteration \d+/\d+: ")
 
 
@@ -38,18 +39,19 @@ class Grown(NamedTuple):
     tasks: int
     iterations: list[dict[str, float]]  # seconds of each, by stage
     examples: list[int]  # that each trained on
-    peaks_gib: list[float]  # the most memory that there has been by the end of each
+    peaks_gib: list[float]  # the most memory that there had been at the end of each
     programs: int
 
     def per_task(self, *stages: str, of: slice = slice(None)) -> float:
         """Seconds a task and iteration that these stages take together."""
         chosen = self.iterations[of]
+        # The first iteration scores nothing.
         seconds = sum(iteration.get(stage, 0.0) for iteration in chosen for stage in stages)
         return seconds / len(chosen) / self.tasks
 
     def per_example(self, of: slice = slice(None)) -> float:
         """Seconds of training for each example."""
-        return sum(seconds["train"] for seconds in self.iterations[of]) / sum(self.examples[of])
+        return sum(iteration["train"] for iteration in self.iterations[of]) / sum(self.examples[of])
 
 
 def main() -> None:
@@ -155,15 +157,15 @@ def _run(config: str, workdir: Path, tasks: int, iterations: int) -> Grown:
         sys.exit(f"error: a run of {tasks} tasks ended with {process.returncode}: {' '.join(command)}")
     records: list[dict[str, Any]] = read_metrics(workdir / "metrics.jsonl")
     done = [record for record in records if record["kind"] == "iteration"]
-    examples = [record["l1_examples"] + record["l2_examples"] for record in done]
+    examples = [sum(record[of] for of in ("l1_examples", "l2_examples", "demonstrations")) for record in done]
     return Grown(tasks, [record["time"] for record in done], examples, peaks, int(found[1]))
 
 
 def _peak_gib(process: int) -> float:
     """The most memory that it has had."""
     status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
-    (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
-    return int(kib) / 2**20
+    kib = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(kib[1]) / 2**20 if kib else math.nan  # it has ended
 
 
 if __name__ == "__main__":

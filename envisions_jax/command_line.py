@@ -166,12 +166,26 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if verbosity.using_default_value:  # or absl makes it INFO, and Orbax tells its life
         verbosity.value, verbosity.using_default_value = logging.WARNING, False
         logging.get_absl_logger().addFilter(_is_not_raised_too)
+        say_nothing_of_closed_loops()
     return rest
 
 
 def _is_not_raised_too(record: LogRecord) -> bool:
     """Orbax logs what fails in its threads with a traceback for each, and raises the first."""
     return not (record.levelno == ERROR and record.exc_info and "/orbax/" in record.pathname)
+
+
+def say_nothing_of_closed_loops() -> None:
+    """Orbax closes its event loop at the first write that fails, which is raised. That the others find it
+    closed, in threads of TensorStore and when they are collected, is not told as Python would.
+    """
+    say, say_ignored = sys.excepthook, sys.unraisablehook
+
+    def is_that(error: BaseException | None) -> bool:
+        return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+
+    sys.excepthook = lambda kind, error, trace: None if is_that(error) else say(kind, error, trace)
+    sys.unraisablehook = lambda what: None if is_that(what.exc_value) else say_ignored(what)
 
 
 def _check_overrides(argv: Sequence[str]) -> None:

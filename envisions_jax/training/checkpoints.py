@@ -38,7 +38,7 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """Checkpoints of one training in one directory: asynchronous saves, the newest `keep` kept.
+    """Checkpoints of one training in one directory, of which the newest `keep` are kept.
 
     Of several processes all have to call each method.
     """

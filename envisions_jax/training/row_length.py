@@ -12,21 +12,24 @@ MICROBATCH_COSTS = 190
 1.86, 1.99 and 2.03 s, which SmolLM2's rows of 320, 384, 416, 448 and 464 tokens take, forward and back."""
 
 EXAMPLES_LOOKED_AT = 256
-"""In steps of as many as a step has, they decide how long rows are."""
+"""About as many, in whole steps, decide how long rows are."""
 
 WORTH_COMPILING = 1.1
 """Times as much to compute: beyond, a row length is left for a better one."""
 
 
 def typical_steps(examples: Sequence[Example], batch_size: int) -> list[list[Example]]:
-    """Steps of `batch_size` of these `examples`, drawn at random, the same each time.
+    """Steps of `batch_size` of these `examples`, drawn at random, the same each time; one of all if there are
+    no more.
 
     Not those of a training: where examples are few, `epoch_batches` makes smaller ones, of another size in
     each iteration, and the rows that these fill best change with it.
     """
-    generator, size = np.random.default_rng(0), min(batch_size, len(examples))
-    count = max(1, EXAMPLES_LOOKED_AT // batch_size)
-    return [[examples[i] for i in generator.choice(len(examples), size, replace=False)] for _ in range(count)]
+    if len(examples) <= batch_size:
+        return [list(examples)]
+    generator, count = np.random.default_rng(0), max(1, EXAMPLES_LOOKED_AT // batch_size)
+    drawn = [generator.choice(len(examples), batch_size, replace=False) for _ in range(count)]
+    return [[examples[i] for i in step] for step in drawn]
 
 
 def cheapest_row_length(

@@ -1,11 +1,11 @@
-"""Writing checkpoints behind the caller, in all processes of a run: all have written one, or none has.
+"""Writing checkpoints in threads, in all processes of a run: all have written one, or none has.
 
 Orbax writes in a thread of each process, and these wait for each other: before the first one gives the
 checkpoint its name, and until it has. A thread that fails does not come, and the others would wait for it for
 20 minutes; here another comes instead and has told why, and theirs fail too.
 
-Where the device is the host itself there is no behind: Orbax reads the arrays in place, and a copy of them
-would be as much memory again for a few seconds of 50 steps. There `save` returns when all is written.
+On accelerators arrays are copied to the host and the caller goes on. On CPU Orbax reads them in place, and
+`save` returns when they are written: to go on meanwhile would take a copy, as much memory again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from envisions_jax.training.stored_tree import first_line
 _TIMEOUT_S = 1200  # for one checkpoint to be written by all; Orbax's own
 _MOST_ERRORS = 20  # that one checkpoint can leave behind: its items, and Orbax's own notes
 _WRITTEN_AT_ONCE = 256 * 10**6  # bytes on CPU: 1.6 GB at once took 1 to 3 GiB more, these 0.2 to 0.5, as fast
+_UNLIMITED = 96 * 10**9  # Orbax's own
 _saves = itertools.count()  # the same in every process: all of them save the same
 
 
@@ -40,12 +41,15 @@ class Saver:
     def __init__(
         self, when_written: Callable[[], None] | None = None, when_there: Callable[[], None] | None = None
     ) -> None:
-        """Both are called behind the caller: when all is written but still under a temporary name (in the
+        """Both are called in another thread: when all is written but still under a temporary name (in the
         first process), and when it has its own (in each).
         """
         self._meetings = _Meetings()
         self._when_there = when_there
-        self._watcher: threading.Thread | None = None
+        self._is_written = (
+            threading.Event()
+        )  # or has failed; not `Thread.join`: Ctrl-C there ends the thread's lock
+        self._is_written.set()
         self._error: BaseException | None = None
         # Folders are made before `save` returns: with one that cannot be made, threads would wait 5 minutes.
         self._options = ocp.AsyncOptions(
@@ -54,7 +58,19 @@ class Saver:
             post_finalization_callback=when_written,
             create_directories_asynchronously=False,
         )
-        self._orbax: ocp.AsyncCheckpointer | None = None
+        self._most = _WRITTEN_AT_ONCE if jax.default_backend() == "cpu" else _UNLIMITED
+        self._orbax = self._make()
+
+    def _make(self) -> ocp.AsyncCheckpointer:
+        handlers = {
+            # Declared as an int, and only compared and subtracted.
+            "tree": ocp.StandardCheckpointHandler(save_concurrent_gb=self._most / 10**9),
+            "metadata": ocp.JsonCheckpointHandler(),
+        }
+        options = ocp.CompositeOptions(async_options=self._options)
+        return ocp.AsyncCheckpointer(
+            ocp.CompositeCheckpointHandler(composite_options=options, **handlers), async_options=self._options
+        )
 
     def save(self, folder: Path, tree: Any, metadata: Mapping[str, Any]) -> None:
         """Begin to write `tree` and `metadata` to `folder`; returns when the arrays are copied, on CPU when
@@ -64,50 +80,38 @@ class Saver:
         """
         self._meetings.begin()
         try:
-            self._checkpointer(tree).save(folder, args=stored_tree.save_arguments(tree, metadata))
+            self._make_room_for(tree)
+            self._orbax.save(folder, args=stored_tree.save_arguments(tree, metadata))
         except Exception as error:  # Orbax and TensorStore raise many types
             # Behind the caller: others may not have come so far, and then learn of it when this one ends.
             self._give_up(error, at_once=False)
             raise
-        watcher = threading.Thread(target=self._watch, name="watch_save", daemon=True)
-        watcher.start()
-        self._watcher = watcher
+        self._is_written.clear()
+        threading.Thread(target=self._watch, name="watch_save", daemon=True).start()
         if jax.default_backend() == "cpu":
             self.wait()
 
-    def _checkpointer(self, tree: Any) -> ocp.AsyncCheckpointer:
-        """Orbax's, for trees like this one: what is written at once must be more than their largest array."""
-        if self._orbax is None:
-            handlers = {}
-            if jax.default_backend() == "cpu":
-                largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)), default=0)
-                gigabytes = max(_WRITTEN_AT_ONCE, largest + 1) / 10**9
-                handlers = {
-                    "tree": ocp.StandardCheckpointHandler(save_concurrent_gb=gigabytes),
-                    "metadata": ocp.JsonCheckpointHandler(),
-                }
-            options = ocp.CompositeOptions(async_options=self._options)
-            self._orbax = ocp.AsyncCheckpointer(
-                ocp.CompositeCheckpointHandler(composite_options=options, **handlers),
-                async_options=self._options,
-            )
-        return self._orbax
+    def _make_room_for(self, tree: Any) -> None:
+        """Orbax writes no array that is as large as what may be written at once."""
+        largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)), default=0)
+        if largest >= self._most:
+            self._orbax.close()
+            self._most = largest + 1
+            self._orbax = self._make()
 
     def _watch(self) -> None:
         """Wait for what is being written, and tell the others at once if that failed here."""
         try:
-            self._finished()
+            self._orbax.wait_until_finished()
         except BaseException as error:  # of Orbax's thread, with whatever ended it; `wait` raises it
             self._error = error
             self._give_up(error)
             self._forget_other_errors()
-            return
-        if self._when_there is not None:
-            self._when_there()
-
-    def _finished(self) -> None:
-        assert self._orbax is not None
-        self._orbax.wait_until_finished()
+        else:
+            if self._when_there is not None:
+                self._when_there()
+        finally:
+            self._is_written.set()
 
     def _give_up(self, error: BaseException, *, at_once: bool = True) -> None:
         if hosts.count() == 1 or isinstance(error, HostsError):  # told by another
@@ -122,16 +126,14 @@ class Saver:
         """On a full disk several files fail, and Orbax raises one each time that it is waited for."""
         for _ in range(_MOST_ERRORS):
             try:
-                self._finished()
+                self._orbax.wait_until_finished()
             except Exception:  # of what `wait` raises the first of
                 continue
             return
 
     def wait(self) -> None:
         """Return when it is written, by all processes. Raises what Orbax met, HostsError if another did."""
-        if self._watcher is not None:
-            self._watcher.join()
-            self._watcher = None
+        self._is_written.wait()
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -141,15 +143,14 @@ class Saver:
 
         What was begun before must have been waited for.
         """
-        return stored_tree.read(lambda args: self._checkpointer(like).restore(folder, args=args), like)
+        return stored_tree.read(lambda args: self._orbax.restore(folder, args=args), like)
 
     def close(self) -> None:
         """End the threads. Waits for what is being written, and raises as `wait`."""
         try:
             self.wait()
         finally:
-            if self._orbax is not None:
-                self._orbax.close()
+            self._orbax.close()
 
 
 class _Meetings:

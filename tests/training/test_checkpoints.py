@@ -1,6 +1,11 @@
 """Checkpoints: whole or not there, the newest kept, and a failed write costs nothing that was there."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envisions_jax.training import saving
 from envisions_jax.training.checkpoints import Checkpoints, has_params, restore_params, save_params
-from envisions_jax.training.stored_tree import CheckpointError
+from envisions_jax.training.saving import Saver
+from envisions_jax.training.stored_tree import FILES, CheckpointError
 from tests.full_disk import files_of_at_most
 
 
@@ -178,3 +185,48 @@ def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path: Path) -> No
     assert same(restore_params(tmp_path / "p", tree())[0], tree(1))
     with Checkpoints(tmp_path / "c") as again:
         assert again.steps() == [1]
+
+
+def test_one_write_that_fails_is_told_once_however_many_there_are(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "tests.training.full_disk_program", str(tmp_path / "checkpoints")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=True)
+    failed, steps = done.stdout.splitlines()
+    assert "File too large" in failed and steps == "[2]"
+    assert "Event loop is closed" not in done.stderr
+
+
+def test_arrays_are_written_however_large_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than is written at once, and more than the largest one before."""
+    monkeypatch.setattr(saving, "_WRITTEN_AT_ONCE", 1000)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, size in enumerate((10, 250, 999, 70_000), start=1):
+            given = [jnp.arange(float(size)), jnp.arange(200.0)]
+            checkpoints.save(step, given, {})
+            found = checkpoints.latest(given)
+            assert found is not None and found.step == step and same(found.tree, given)
+
+
+def test_on_cpu_saved_is_written(tmp_path: Path) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, tree(), {})
+        assert (tmp_path / "1" / FILES).exists()
+
+
+def test_ctrl_c_does_not_end_the_waiting_for_what_is_being_written(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def slowly() -> None:
+        begun.set()
+        time.sleep(1)
+
+    def interrupt() -> None:
+        begun.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    saver = Saver(when_written=slowly)
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        saver.save(tmp_path / "1", tree(), {})
+    assert not (tmp_path / "1").exists()
+    saver.close()
+    assert (tmp_path / "1").exists()

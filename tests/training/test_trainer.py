@@ -111,6 +111,9 @@ def test_rows_are_as_long_as_suits_the_examples(tiny_policy: Policy) -> None:
     (step,) = trainer.train(tiny_policy.params, same, row_length=480)[1].steps
     assert step.row_places == 2 * 480
     assert trainer.plan_rows(same, kept=480) == 480
+    larger = Trainer(tiny_policy, dataclasses.replace(config, batch_size=16))
+    more = [Example([n + 3] * 58, [7, 8, 2]) for n in range(25)]  # steps of 13 and 12, which 448 hold in two
+    assert larger.plan_rows(more) == 480  # as steps of 16 will need
     fixed = Trainer(tiny_policy, dataclasses.replace(config, row_length=100))
     assert fixed.plan_rows(same, kept=480) == 100
 
