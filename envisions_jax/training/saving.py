@@ -46,9 +46,8 @@ class Saver:
         """
         self._meetings = _Meetings()
         self._when_there = when_there
-        self._is_written = (
-            threading.Event()
-        )  # or has failed; not `Thread.join`: Ctrl-C there ends the thread's lock
+        # Or has failed. `wait` does not join the thread: Ctrl-C meanwhile would count as its end.
+        self._is_written = threading.Event()
         self._is_written.set()
         self._error: BaseException | None = None
         # Folders are made before `save` returns: with one that cannot be made, threads would wait 5 minutes.
