@@ -237,10 +237,12 @@ def _train(
 ) -> Any:
     """The trained weights; every step goes into metrics.jsonl."""
     steps = -(-len(examples) // run.config.train.batch_size) * epochs
+    done = 0
 
     with run.reporter.stage(_stage_name(iteration), steps) as advance:
 
         def on_step(stats: StepStats) -> None:
+            nonlocal done
             values = {
                 "loss": stats.loss,
                 "l1": stats.l1,
@@ -249,7 +251,8 @@ def _train(
             }
             values |= {"learning_rate": stats.learning_rate, "examples": stats.examples}
             run.metrics.write("train", values, iteration=iteration, step=stats.step)
-            advance(1)
+            advance(stats.step - done)  # the first one comes after those of an earlier start
+            done = stats.step
 
         params, _ = trainer.train(
             params0,
