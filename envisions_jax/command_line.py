@@ -11,12 +11,13 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from logging import ERROR, LogRecord
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -95,6 +96,25 @@ def raise_on_interruption() -> None:
     """From here on Ctrl-C raises KeyboardInterrupt, as is usual: there is something to put in order."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupt_again_what_ignored_it()
+
+
+def interrupt_again_what_ignored_it() -> None:
+    """Python drops what is raised in a callback of its garbage collector, and JAX has one: Ctrl-C while a
+    program was compiled went unheard. From here on it is raised again, until it is heard.
+    """
+    say = sys.unraisablehook
+
+    def hook(what: Any) -> None:  # sys.UnraisableHookArgs
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            say(what)
+            return
+        # Later, when the callback has ended; not from this thread, where it would be raised in here.
+        again = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
