@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from logging import ERROR, LogRecord
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -204,7 +204,12 @@ def say_nothing_of_closed_loops() -> None:
     def is_that(error: BaseException | None) -> bool:
         return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
 
-    sys.excepthook = lambda kind, error, trace: None if is_that(error) else say(kind, error, trace)
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        # What ends the main thread is told whatever it is: it may be of Playwright's loop.
+        if threading.current_thread() is threading.main_thread() or not is_that(error):
+            say(kind, error, trace)
+
+    sys.excepthook = hook
     sys.unraisablehook = lambda what: None if is_that(what.exc_value) else say_ignored(what)
 
 

@@ -4,11 +4,12 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
 
 import pytest
 
-from envisions_jax.command_line import interrupt_again_what_ignored_it
+from envisions_jax.command_line import interrupt_again_what_ignored_it, say_nothing_of_closed_loops
 
 
 def test_ctrl_c_is_heard_even_if_a_callback_of_the_garbage_collector_meets_it(
@@ -33,3 +34,31 @@ def test_ctrl_c_is_heard_even_if_a_callback_of_the_garbage_collector_meets_it(
             time.sleep(10)
     finally:
         gc.callbacks.remove(callback)
+
+
+@pytest.mark.parametrize(
+    ("told", "thread", "error"),
+    [
+        (False, "another", RuntimeError("Event loop is closed")),
+        (True, "another", RuntimeError("something else")),
+        (
+            True,
+            "main",
+            RuntimeError("Event loop is closed"),
+        ),  # it may be of another library, and the run's end
+    ],
+)
+def test_closed_loops_are_told_where_they_end_a_run(
+    monkeypatch: pytest.MonkeyPatch, told: bool, thread: str, error: Exception
+) -> None:
+    heard: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: heard.append(error))
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back afterwards
+    say_nothing_of_closed_loops()
+    if thread == "main":
+        sys.excepthook(type(error), error, None)
+    else:
+        other = threading.Thread(target=lambda: sys.excepthook(type(error), error, None))
+        other.start()
+        other.join()
+    assert heard == ([error] if told else [])

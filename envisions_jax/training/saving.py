@@ -57,7 +57,8 @@ class Saver:
             post_finalization_callback=when_written,
             create_directories_asynchronously=False,
         )
-        self._most = _WRITTEN_AT_ONCE if jax.default_backend() == "cpu" else _UNLIMITED
+        self._in_place = jax.default_backend() == "cpu"
+        self._most = _WRITTEN_AT_ONCE if self._in_place else _UNLIMITED
         self._orbax = self._make()
 
     def _make(self) -> ocp.AsyncCheckpointer:
@@ -87,7 +88,7 @@ class Saver:
             raise
         self._is_written.clear()
         threading.Thread(target=self._watch, name="watch_save", daemon=True).start()
-        if jax.default_backend() == "cpu":
+        if self._in_place:
             self.wait()
 
     def _make_room_for(self, tree: Any) -> None:
