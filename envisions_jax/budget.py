@@ -71,8 +71,8 @@ class Budget:
         whole = f" + {sampled}" if self.sampled else ""
         where = " of each device" if self.is_divided else ""
         told = (
-            f"memory{where}: about {peak} of {self.memory / GIB:.1f} GiB. "
-            f"Sampling: {weights} + {weights}{whole} of weights, {caches} of "
+            f"memory{where}: arrays take about {peak} of {self.memory / GIB:.1f} GiB, libraries and "
+            f"programs come on top. Sampling: {weights} + {weights}{whole} of weights, {caches} of "
             f"keys and values of {self.slots} candidates. Training: {weights} + {training} of weights, "
             f"gradients and moments, {activations} of activations"
         )

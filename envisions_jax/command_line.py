@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from logging import ERROR, LogRecord
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -71,7 +72,14 @@ def run(program: Program, define: Callable[[], None]) -> None:
     ours = _defined_by(_define_config) | _defined_by(define)
     if {"--help", "-h", "-help", "--helpfull", "--helpshort"} & set(sys.argv[1:]):
         sys.exit(_help(ours))
-    app.run(lambda _: guard(lambda: program(_config(), flags.FLAGS)), flags_parser=_parse)
+
+    def main(_: list[str]) -> int:
+        code = guard(lambda: program(_config(), flags.FLAGS))
+        if code == INTERRUPTED:
+            leave_at_once(code)
+        return code
+
+    app.run(main, flags_parser=_parse)
 
 
 def for_fake_devices(environment: Mapping[str, str], patience_s: int = 1200) -> dict[str, str]:
@@ -154,7 +162,7 @@ def guard(program: Callable[[], int]) -> int:
     except ConfigError as error:
         return fail(error, 2)
     except LostProcessError as error:
-        os._exit(fail(error, 1))
+        leave_at_once(fail(error, 1))
     except RunError as error:
         return fail(error, 1)
     except OSError as error:
@@ -163,6 +171,16 @@ def guard(program: Callable[[], int]) -> int:
         if error.errno not in _OF_THE_MACHINE or not error.filename:
             raise
         return fail(f"{error.filename}: {error.strerror}; when that is mended, run the same command again", 1)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End the process without what Python does at its end: other threads may still be in a program that was
+    interrupted (which ended with a segmentation fault), and JAX would wait for processes that are lost.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # who reads it may have gone
+            stream.flush()
+    os._exit(code)
 
 
 def fail(problem: object, code: int) -> int:

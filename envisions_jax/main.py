@@ -7,8 +7,6 @@ written before all of them have passed.
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -54,9 +52,7 @@ def main(config: Config, values: flags.FlagValues) -> int:
     if code != INTERRUPTED:
         _fail_together()
     # At once: JAX would wait for the others, who do not end by themselves.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    command_line.leave_at_once(code)
 
 
 def run(config: Config, values: flags.FlagValues, *, writes: bool = True) -> int:
@@ -193,9 +189,11 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
     from envisions_jax.clock import Clock
     from envisions_jax.domain import open_domain
     from envisions_jax.entry_points import open_policy
+    from envisions_jax.memory import spare_garbage_collector
     from envisions_jax.metrics import MetricsWriter
     from envisions_jax.stages.run import Run, check_adapters, check_ending, check_lengths, tokenizer_of
 
+    spare_garbage_collector()
     base = open_policy(config)
     check_ending(base)
     check_adapters(config, base.config)

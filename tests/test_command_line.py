@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -34,6 +35,24 @@ def test_ctrl_c_is_heard_even_if_a_callback_of_the_garbage_collector_meets_it(
             time.sleep(10)
     finally:
         gc.callbacks.remove(callback)
+
+
+def test_an_interrupted_program_ends_without_what_python_does_at_its_end() -> None:
+    """Another thread may still be in what was interrupted, where a segmentation fault can meet it."""
+    program = """
+import atexit, sys
+from envisions_jax import command_line
+def program(config, flags):
+    print("begun")
+    raise KeyboardInterrupt
+atexit.register(print, "Python's end")
+command_line.run(program, lambda: None)
+"""
+    arguments = [sys.executable, "-c", program, "--config=configs/quickstart.py"]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 130
+    assert ended.stdout == "begun\n"
+    assert ended.stderr == "error: interrupted; run the same command again to go on where it was\n"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from envisions_jax.sampling import decode as device
 from envisions_jax.sampling import prefill
 from envisions_jax.sampling.cache import Cache, host_zeros
 from envisions_jax.sampling.choose import stream_key
-from envisions_jax.sampling.lane import ADMITTED, Candidate, Group, Lane
+from envisions_jax.sampling.lane import ENDED, Candidate, Group, Lane
 from envisions_jax.sampling.results import Generation
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.sampling.stopping import StopTable, cut_at_stop
@@ -114,8 +114,8 @@ class Refill:
     def _enough(self, lane: Lane, exhausted: bool) -> int:
         """Inactive slots at which a lane's decoding ends."""
         more = bool(lane.waiting) or not exhausted
-        # With nothing left to admit, run the rest to its end; else come back for one call's worth.
-        return self.size - lane.busy + min(lane.busy, ADMITTED) if more else self.size
+        # With nothing left to admit, run the rest to its end; else come back when a few have ended.
+        return self.size - lane.busy + min(lane.busy, ENDED) if more else self.size
 
     def _admit(self) -> list[list[tuple[int, Candidate]]]:
         """For each lane those that enter in one call: all of prompts that were prefilled together."""

@@ -32,8 +32,9 @@ AnyArray = Any
 WORTH_SHARING = 8
 """Tokens; a shorter common beginning does not decide which row an example goes to."""
 
-PACKING = f"shared beginnings of {WORTH_SHARING}, a loop over microbatches"
-"""Name of this way of packing and adding up: another rounds differently; no training goes on under it."""
+PACKING = f"shared beginnings of {WORTH_SHARING}, a loop over microbatches, clipped by a product"
+"""Name of this way of packing, adding up and clipping. Another rounds differently: no training goes on under
+it."""
 
 
 class Microbatch(NamedTuple):

@@ -51,10 +51,15 @@ class TrainState(NamedTuple):
 
 
 class Accumulated(NamedTuple):
-    """Sums over the microbatches of a step, begun anew by `update`."""
+    """Sums over the microbatches of a step.
+
+    Where `count` is 0 the first microbatch takes their place: zeros that `update` wrote were copied into each
+    array, as were the gradients that they replaced, a third of its time.
+    """
 
     grads: Any
     kinds: Float[Array, " kinds"]  # share of each of KINDS in the step's loss; they add up to it
+    count: Integer[Array, ""]  # microbatches so far
 
 
 class Begun(NamedTuple):
@@ -111,7 +116,7 @@ class TrainStep:
         self._layout = layout
         self.loops = layout is None and platform_of(layout) == "cpu"  # as `accumulate_all` says
         self._optimizer = optax.chain(
-            optax.clip_by_global_norm(config.clip_norm),
+            clip_by_global_norm(config.clip_norm),
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
             optax.add_decayed_weights(config.weight_decay),
         )
@@ -194,7 +199,7 @@ class TrainStep:
             params,
             transform_non_params=lambda _: whole,
         )
-        return TrainState(params, moments), Accumulated._make((params, whole))
+        return TrainState(params, moments), Accumulated._make((params, whole, whole))
 
     def _trained(self, params0: Any, seed: Integer[Array, ""] | int) -> Any:
         """A copy of `params0`, since the state is donated later and `params0` never; or new adapters."""
@@ -205,8 +210,9 @@ class TrainStep:
     def _start(self, params0: Any, seed: Integer[Array, ""] | int) -> Begun:
         """State before the first step."""
         params = self._trained(params0, seed)
-        zeros = Accumulated(jax.tree.map(jnp.zeros_like, params), jnp.zeros(len(KINDS), jnp.float32))
-        return Begun(TrainState(params, self._optimizer.init(params)), zeros, _sums(params0))
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        nothing = Accumulated(zeros, jnp.zeros(len(KINDS), jnp.float32), jnp.int32(0))
+        return Begun(TrainState(params, self._optimizer.init(params)), nothing, _sums(params0))
 
     def _accumulate(
         self, so_far: Accumulated, params: Any, frozen: Any, microbatch: Microbatch
@@ -222,7 +228,12 @@ class TrainStep:
         grads, kinds = jax.grad(loss, has_aux=True)(params)
         if self._layout is not None:
             kinds = jax.lax.psum(kinds, LANES)
-        return Accumulated(jax.tree.map(jnp.add, so_far.grads, grads), so_far.kinds + kinds)
+
+        def added(sums: Array, new: Array) -> Array:
+            return jnp.where(so_far.count == 0, new, sums + new)
+
+        grads = jax.tree.map(added, so_far.grads, grads)
+        return Accumulated(grads, added(so_far.kinds, kinds), so_far.count + 1)
 
     def _accumulate_stack(
         self, so_far: Accumulated, params: Any, frozen: Any, stack: Microbatch, count: Integer[Array, ""]
@@ -243,12 +254,22 @@ class TrainStep:
     def _update(
         self, state: TrainState, accumulated: Accumulated, rate: Float[Array, ""]
     ) -> tuple[TrainState, Accumulated, Float[Array, ""], Float[Array, " kinds"]]:
-        """One clipped AdamW step: (new state, zeroed sums, gradient norm before clipping, loss by kind)."""
+        """One clipped AdamW step: (new state, sums to begin anew, norm before clipping, loss by kind)."""
         norm = optax.tree.norm(accumulated.grads)
         directions, optimizer = self._optimizer.update(accumulated.grads, state.optimizer, state.params)
         params = jax.tree.map(lambda p, direction: p - rate * direction, state.params, directions)
-        zeros = jax.tree.map(jnp.zeros_like, accumulated)
-        return TrainState(params, optimizer), zeros, norm, accumulated.kinds
+        anew = accumulated._replace(count=jnp.zeros_like(accumulated.count))
+        return TrainState(params, optimizer), anew, norm, accumulated.kinds
+
+
+def clip_by_global_norm(most: float) -> optax.GradientTransformation:
+    """As optax's, in one product for each number: its division XLA:CPU computes apart, and writes out."""
+
+    def clipped(grads: Any, params: Any = None) -> Any:
+        scale = jnp.minimum(1.0, most / optax.tree.norm(grads))
+        return jax.tree.map(lambda grad: grad * scale, grads)
+
+    return optax.stateless(clipped)
 
 
 def _sums(params: Any) -> UInt32[Array, " large"]:
