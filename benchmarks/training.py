@@ -106,7 +106,7 @@ def _pool(bench: Bench) -> Workload:
 
 
 def _ours(workload: Workload, losses: dict[str, float]) -> Side:
-    """The same three programs, in the same order, as `Trainer.train` runs them."""
+    """The same programs, in the same order, as `Trainer.train` runs them."""
     config = workload.config
     step = TrainStep(workload.contenders.policy.graphdef, config)
     shapes = row_shapes(config.rows, config.row_length, config.max_length)
@@ -116,8 +116,9 @@ def _ours(workload: Workload, losses: dict[str, float]) -> Side:
         nonlocal state, accumulated
         batch = workload.batches[turn % len(workload.batches)]
         microbatches = pack(batch, shapes)
-        accumulated = step.accumulate_all(accumulated, state.params, (), microbatches)
-        state, accumulated, norm, kinds = step.update(state, accumulated, jnp.float32(RATE))
+        state, accumulated, norm, kinds = step.one_step(
+            state, accumulated, (), microbatches, jnp.float32(RATE)
+        )
         float(norm)  # waits for the step, as the trainer does to check it
         losses.setdefault("ours", float(kinds.sum()))
         return workload.work(batch, sum(microbatch.tokens.size for microbatch in microbatches))

@@ -1,8 +1,9 @@
 """The arrays side of training: the loss of a microbatch, gradient accumulation, one AdamW update.
 
-Three programs are compiled: `start` runs once a training, `accumulate` once a microbatch (or, on one CPU,
-`accumulate_stack` once for up to `STACK` of one shape), and `update` once a step; the second once more for
-each further shape of a microbatch, of which `packing` makes few.
+Three programs are compiled: `start` runs once a training, `accumulate` once a microbatch, and `update` once a
+step; the second once more for each further shape of a microbatch, of which `packing` makes few. On one CPU
+`whole_step` does what the last two do, for up to `STACK` microbatches of one shape; `accumulate_stack` adds
+up those before.
 What is trained, gradients and moments are float32 whatever the compute type; buffers are donated, so that
 they exist once. With LoRA adapters are trained, and the weights are only read. A fourth program, `merge`,
 adds them up at the end, or rounds trained weights to the type that they are kept in.
@@ -30,7 +31,7 @@ from envisions_jax.parallel.mesh import LANES
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import KINDS
 from envisions_jax.training.losses import chunked_cross_entropy
-from envisions_jax.training.packing import Microbatch, stacks
+from envisions_jax.training.packing import AnyArray, Microbatch, stacks
 
 SMALL = 65_536
 """Numbers of an array that is read as it is to tell weights apart: all norms, no matrix of a real model."""
@@ -53,13 +54,13 @@ class TrainState(NamedTuple):
 class Accumulated(NamedTuple):
     """Sums over the microbatches of a step.
 
-    Where `count` is 0 the first microbatch takes their place: zeros that `update` wrote were copied into each
-    array, as were the gradients that they replaced, a third of its time.
+    Where none is `added` yet, the first microbatch takes their place. (Zeros that `update` wrote were copied
+    into each array, and the gradients that they replaced out of it: a third of its time.)
     """
 
     grads: Any
     kinds: Float[Array, " kinds"]  # share of each of KINDS in the step's loss; they add up to it
-    count: Integer[Array, ""]  # microbatches so far
+    added: Integer[Array, ""]  # microbatches so far
 
 
 class Begun(NamedTuple):
@@ -114,7 +115,7 @@ class TrainStep:
         self._graphdef = graphdef
         self._config = config
         self._layout = layout
-        self.loops = layout is None and platform_of(layout) == "cpu"  # as `accumulate_all` says
+        self.loops = layout is None and platform_of(layout) == "cpu"  # as `one_step` says
         self._optimizer = optax.chain(
             clip_by_global_norm(config.clip_norm),
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
@@ -149,6 +150,7 @@ class TrainStep:
             compiler_options=FOR_TPUS if platform_of(layout) == "tpu" else None,
         )
         self.accumulate_stack: Any = jax.jit(self._accumulate_stack, donate_argnums=0)
+        self.whole_step: Any = jax.jit(self._whole_step, donate_argnums=(0, 1))
         self.update: Any = jax.jit(
             self._update, donate_argnums=(0, 1), out_shardings=(state, accumulated, whole, whole)
         )
@@ -156,18 +158,38 @@ class TrainStep:
     @property
     def compiled(self) -> int:
         """Programs compiled so far."""
-        programs = (self.start, self.accumulate, self.accumulate_stack, self.update, self.merge)
-        return sum(program._cache_size() for program in programs)
+        programs = (self.start, self.accumulate, self.accumulate_stack, self.whole_step, self.update)
+        return sum(program._cache_size() for program in (*programs, self.merge))
+
+    def one_step(
+        self,
+        state: TrainState,
+        accumulated: Accumulated,
+        frozen: Any,
+        microbatches: Sequence[Microbatch],
+        rate: Float[AnyArray, ""],
+    ) -> tuple[TrainState, Accumulated, Float[Array, ""], Float[Array, " kinds"]]:
+        """One optimiser step on all `microbatches`: what `_update` gives. State and sums are given up.
+
+        A program runs for each microbatch, on a mesh on rows of all lanes, and one for the update. On one CPU
+        one program does it all, so that what a microbatch needs meanwhile is allocated once: XLA:CPU takes it
+        from the system for each program that runs and gives it back, and a virtual machine's host may take
+        it away before the next one wants it. 3 rows of 416 tokens took 6.4 to 11.1 s by three programs, 5.9
+        by one.
+        """
+        if not self.loops:
+            accumulated = self.accumulate_all(accumulated, state.params, frozen, microbatches)
+            return self.update(state, accumulated, rate)
+        # Rows of the usual shape come last: whatever is before them, the same program ends the step.
+        *first, (stack, count) = stacks(microbatches[::-1], STACK)
+        for others, number in first:
+            accumulated = self.accumulate_stack(accumulated, state.params, frozen, others, number)
+        return self.whole_step(state, accumulated, frozen, stack, count, rate)
 
     def accumulate_all(
         self, so_far: Accumulated, params: Any, frozen: Any, microbatches: Sequence[Microbatch]
     ) -> Accumulated:
-        """Adds the gradients of all `microbatches`, in their order; `so_far` is given up.
-
-        One program runs for each, on a mesh on rows of all lanes. One CPU loops over them within a program,
-        so that what a microbatch needs meanwhile is allocated once: XLA:CPU takes it from the system for each
-        program that runs, and 3 rows of 416 tokens took 6.4 to 11.1 s by three programs, 5.9 by one.
-        """
+        """Adds the gradients of all `microbatches`, in their order; `so_far` is given up."""
         if self.loops:
             for stack, count in stacks(microbatches, STACK):
                 so_far = self.accumulate_stack(so_far, params, frozen, stack, count)
@@ -229,11 +251,11 @@ class TrainStep:
         if self._layout is not None:
             kinds = jax.lax.psum(kinds, LANES)
 
-        def added(sums: Array, new: Array) -> Array:
-            return jnp.where(so_far.count == 0, new, sums + new)
+        def plus(sums: Array, new: Array) -> Array:
+            return jnp.where(so_far.added == 0, new, sums + new)
 
-        grads = jax.tree.map(added, so_far.grads, grads)
-        return Accumulated(grads, added(so_far.kinds, kinds), so_far.count + 1)
+        grads = jax.tree.map(plus, so_far.grads, grads)
+        return Accumulated(grads, plus(so_far.kinds, kinds), so_far.added + 1)
 
     def _accumulate_stack(
         self, so_far: Accumulated, params: Any, frozen: Any, stack: Microbatch, count: Integer[Array, ""]
@@ -244,6 +266,18 @@ class TrainStep:
             return self._accumulate(so_far, params, frozen, jax.tree.map(lambda arrays: arrays[i], stack))
 
         return jax.lax.fori_loop(0, count, one_more, so_far)
+
+    def _whole_step(
+        self,
+        state: TrainState,
+        accumulated: Accumulated,
+        frozen: Any,
+        stack: Microbatch,
+        count: Integer[Array, ""],
+        rate: Float[Array, ""],
+    ) -> tuple[TrainState, Accumulated, Float[Array, ""], Float[Array, " kinds"]]:
+        accumulated = self._accumulate_stack(accumulated, state.params, frozen, stack, count)
+        return self._update(state, accumulated, rate)
 
     def _merge(self, params0: Any, trained: Any) -> Any:
         """Weights in the types of `params0`."""
@@ -258,7 +292,7 @@ class TrainStep:
         norm = optax.tree.norm(accumulated.grads)
         directions, optimizer = self._optimizer.update(accumulated.grads, state.optimizer, state.params)
         params = jax.tree.map(lambda p, direction: p - rate * direction, state.params, directions)
-        anew = accumulated._replace(count=jnp.zeros_like(accumulated.count))
+        anew = accumulated._replace(added=jnp.zeros_like(accumulated.added))
         return TrainState(params, optimizer), anew, norm, accumulated.kinds
 
 

@@ -9,6 +9,7 @@ need; their gradients are accumulated in float32 and applied once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import time
@@ -28,7 +29,7 @@ from envisions_jax.training.checkpoints import CheckpointError, Checkpoints
 from envisions_jax.training.config import TrainConfig, learning_rate, row_lengths
 from envisions_jax.training.examples import KINDS, Example, all_batches, truncate
 from envisions_jax.training.identity import check_alike, identity_of
-from envisions_jax.training.packing import Microbatch, pack, row_shapes, side_by_side
+from envisions_jax.training.packing import Microbatch, RowShape, pack, row_shapes, side_by_side
 from envisions_jax.training.row_length import cheapest_row_length, typical_steps
 from envisions_jax.training.step import TrainState, TrainStep
 
@@ -102,7 +103,9 @@ class Trainer:
 
     @property
     def compiled(self) -> int:
-        """Programs compiled so far: three, or four with LoRA, and one more for each other shape of rows."""
+        """Programs compiled so far: three (two on one CPU), one more with LoRA, and one more for each other
+        shape of rows.
+        """
         return self._step.compiled
 
     def plan_rows(self, examples: Sequence[Example], kept: int | None = None) -> int:
@@ -172,15 +175,16 @@ class Trainer:
             resumed_from = len(history)
             plan = all_batches(len(kept), self.config.batch_size, seed, epochs)
             frozen = self._step.frozen(params0)
+            prepared = map(functools.partial(self._prepare, kept, shapes), plan[resumed_from:])
+            ready = next(prepared, None)
             for step in range(resumed_from, len(plan)):
-                batch = [kept[i] for i in plan[step]]
-                microbatches = side_by_side(pack(batch, shapes), self._lanes)
-                placed = [self._placed(microbatch) for microbatch in microbatches]
-                accumulated = self._step.accumulate_all(accumulated, state.params, frozen, placed)
+                assert ready is not None  # there are as many as steps
+                batch, microbatches, placed = ready
                 rate = learning_rate(self.config, step, len(plan))
-                state, accumulated, norm, kinds = self._step.update(
-                    state, accumulated, self._everywhere(rate)
+                state, accumulated, norm, kinds = self._step.one_step(
+                    state, accumulated, frozen, placed, self._everywhere(rate)
                 )
+                ready = next(prepared, None)  # while the device works
                 stats = _step_stats(
                     step, len(plan), rate, float(norm), np.asarray(kinds), batch, microbatches
                 )
@@ -194,6 +198,14 @@ class Trainer:
         return params, TrainStats(
             tuple(history), len(kept), shortened, dropped, self.compiled, resumed_from, seconds
         )
+
+    def _prepare(
+        self, examples: Sequence[Example], shapes: Sequence[RowShape], chosen: np.ndarray
+    ) -> tuple[list[Example], list[Microbatch], list[Microbatch]]:
+        """The examples of a step, their microbatches, and these where the devices look for them."""
+        batch = [examples[i] for i in chosen]
+        microbatches = side_by_side(pack(batch, shapes), self._lanes)
+        return batch, microbatches, [self._placed(microbatch) for microbatch in microbatches]
 
     def _placed(self, rows: Microbatch) -> Microbatch:
         """A microbatch where the devices look for it, divided over their lanes."""

@@ -91,10 +91,11 @@ def test_l1_l2_gradient_and_update_equal_pytorch(tied: bool, tmp_path: Path) -> 
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
     optimizer.step()
     state, *_ = step.start(policy.params, 0)
-    state, zeros, found_norm, _ = step.update(state, sums, jnp.float32(1e-4))
+    state, anew, found_norm, _ = step.update(state, sums, jnp.float32(1e-4))
     assert float(found_norm) == pytest.approx(float(norm), abs=1e-5)
     assert largest_difference(state.params, in_our_layout(model, tmp_path / "after")) <= 1e-5
-    assert not any(leaf.any() for leaf in jax.tree.leaves(zeros))
+    again = step.accumulate_all(anew, policy.params, (), pack(EXAMPLES, SHAPES))
+    assert largest_difference(again, accumulated(step, policy.params)) == 0.0
 
 
 @partial(jax.jit, static_argnums=0)
@@ -156,7 +157,7 @@ def test_packed_together_equals_one_by_one(tiny_policy: Policy) -> None:
         (batch,) = pack([example], SHAPES)
         share = (batch.target_weights / len(EXAMPLES)).astype(np.float32)
         alone = step.accumulate(alone, state.params, (), batch._replace(target_weights=share))
-    assert largest_difference(together, alone) <= 1e-6
+    assert largest_difference(together[:2], alone[:2]) <= 1e-6  # not how many there were
 
 
 def test_recomputing_activations_changes_nothing(tiny_policy: Policy) -> None:
@@ -201,6 +202,18 @@ def test_one_program_loops_over_any_number_of_microbatches() -> None:
     compiled = step.compiled
     for count in (1, 3, STACK, 2 * STACK):
         together = step.accumulate_all(together, state.params, (), microbatches[:1] * count)
+    assert step.compiled == compiled
+
+    other, sums, _ = step.start(policy.params, 0)
+    state, _, norm, kinds = step.update(state, one_by_one, np.float32(1e-3))
+    other, sums, other_norm, other_kinds = step.one_step(other, sums, (), microbatches, np.float32(1e-3))
+    assert float(other_norm) == pytest.approx(float(norm), rel=1e-5)
+    np.testing.assert_allclose(other_kinds, kinds, rtol=1e-5)
+    assert largest_difference(other.params, state.params) <= 1e-5
+    assert int(sums.added) == 0
+    compiled = step.compiled
+    for count in (1, 3, STACK, 2 * STACK):
+        other, sums, *_ = step.one_step(other, sums, (), microbatches[:1] * count, np.float32(1e-3))
     assert step.compiled == compiled
 
 
