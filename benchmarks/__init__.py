@@ -7,5 +7,8 @@ python -m benchmarks.sampling         one alone (or .scoring, .training, .sandbo
 import sys
 from importlib.util import find_spec
 
-if sys.argv[0] == "-m" and find_spec("torch") is None:  # Python is about to run one, which imports it
+_WITHOUT_A_PEER = {"benchmarks.growth", "benchmarks.plans", "benchmarks.prompt_lookup"}
+
+# Python is about to run one of the others, whose first lines import it.
+if sys.argv[0] == "-m" and _WITHOUT_A_PEER.isdisjoint(sys.orig_argv) and find_spec("torch") is None:
     sys.exit("error: the benchmarks' peer is PyTorch, which is not installed; make setup-dev installs it")

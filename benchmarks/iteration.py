@@ -30,6 +30,7 @@ from configs import quickstart
 from envisions_jax.config import Config, from_config_dict
 from envisions_jax.loop import run_iteration
 from envisions_jax.main import open_run
+from envisions_jax.memory import spare_garbage_collector
 from envisions_jax.progress import Reporter
 from envisions_jax.stages.candidates import explore, refine
 from envisions_jax.stages.evaluation import evaluate
@@ -50,6 +51,7 @@ TRIED = 64  # prompts on which the peer's batch sizes are tried
 
 def measure(bench: Bench) -> list[Case]:
     """The whole, then its stages, of the same turns."""
+    spare_garbage_collector()  # as a run does
     with tempfile.TemporaryDirectory(prefix="envisions-benchmark-") as folder:
         start = Start(Path(folder), bench.contenders, _config(bench.options.quick))
         parts: dict[str, list[dict[str, Part]]] = {"ours": [], "transformers": []}

@@ -177,6 +177,7 @@ def leave_at_once(code: int) -> NoReturn:
     """End the process without what Python does at its end: other threads may still be in a program that was
     interrupted (which ended with a segmentation fault), and JAX would wait for processes that are lost.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one would end it as Python does
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # who reads it may have gone
             stream.flush()

@@ -143,7 +143,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     from envisions_jax.clock import compiled_programs
     from envisions_jax.entry_points import told_devices
     from envisions_jax.loop import run_loop
-    from envisions_jax.memory import peak_memory_gib
+    from envisions_jax.memory import peak_memory_gib, spare_garbage_collector
     from envisions_jax.stages.run import reckon
 
     total = config.loop.iterations
@@ -155,6 +155,7 @@ def execute(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repor
     is_new = hosts.on_first(lambda: not workdir.store.exists())
     verb = "starting" if is_new else f"{done} of {total} iterations done, going on"
     reporter.line(f"{verb}: {config.model.path} is loaded, and what is not yet cached is compiled")
+    spare_garbage_collector()
     with open_run(config, workdir, given, reporter) as run:
         reporter.line(told_devices(run.base))
         reporter.line(reckon(run).told)
@@ -189,11 +190,9 @@ def open_run(config: Config, workdir: WorkDir, given: GivenTasks, reporter: Repo
     from envisions_jax.clock import Clock
     from envisions_jax.domain import open_domain
     from envisions_jax.entry_points import open_policy
-    from envisions_jax.memory import spare_garbage_collector
     from envisions_jax.metrics import MetricsWriter
     from envisions_jax.stages.run import Run, check_adapters, check_ending, check_lengths, tokenizer_of
 
-    spare_garbage_collector()
     base = open_policy(config)
     check_ending(base)
     check_adapters(config, base.config)

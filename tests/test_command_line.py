@@ -7,10 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from envisions_jax.command_line import interrupt_again_what_ignored_it, say_nothing_of_closed_loops
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_ctrl_c_is_heard_even_if_a_callback_of_the_garbage_collector_meets_it(
@@ -49,7 +52,7 @@ atexit.register(print, "Python's end")
 command_line.run(program, lambda: None)
 """
     arguments = [sys.executable, "-c", program, "--config=configs/quickstart.py"]
-    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
     assert ended.returncode == 130
     assert ended.stdout == "begun\n"
     assert ended.stderr == "error: interrupted; run the same command again to go on where it was\n"

@@ -18,7 +18,7 @@ BEFORE = {
 }
 # Whatever the number of tasks and iterations. Beam search is two programs, and long demonstrations are a
 # prefix with room of its own, and with it prefill.
-MOST_PROGRAMS = {"math": 14}
+MOST_PROGRAMS = {"math": 13}
 MOST_PROGRAMS_OF_OTHERS = 12
 
 

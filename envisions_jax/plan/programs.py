@@ -46,11 +46,11 @@ def training_programs(run: AbstractRun, factor: int = 1) -> Iterator[Program]:
     settings, step = run.config.train, run.train_step
     state, sums = run.train_state
     frozen = step.frozen(run.policy.params)
-    # Moments are no arguments of a microbatch, nor is theta_0 where all weights are trained.
-    kept = device_bytes(state.optimizer) + (0 if settings.lora_rank else run.weights)
+    # Moments are no arguments of a microbatch by itself, nor is theta_0 where all weights are trained.
+    theta_0, moments = 0 if settings.lora_rank else run.weights, device_bytes(state.optimizer)
+    everywhere = NamedSharding(run.mesh, PartitionSpec())
+    rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
     if factor == 1:
-        everywhere = NamedSharding(run.mesh, PartitionSpec())
-        rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
         seed = jax.ShapeDtypeStruct((), jnp.uint32, sharding=everywhere)
         yield Program(
             name="begin: weights, gradients and moments",
@@ -60,6 +60,7 @@ def training_programs(run: AbstractRun, factor: int = 1) -> Iterator[Program]:
             per="run",
             beside=0,
         )
+    if factor == 1 and not step.loops:
         yield Program(
             name="update by AdamW",
             stage="training",
@@ -81,22 +82,27 @@ def training_programs(run: AbstractRun, factor: int = 1) -> Iterator[Program]:
     for shape in row_shapes(factor * settings.rows, length, settings.max_length):
         if step.loops:
             [(stack, count)] = stacks([blank(shape)], STACK)
-            lower = functools.partial(step.accumulate_stack.lower, sums, state.params, frozen, stack, count)
+            lower = functools.partial(step.whole_step.lower, state, sums, frozen, stack, count, rate)
+            name, then, beside = "microbatches", ", then update by AdamW", theta_0
         else:
             microbatch = run.of_all_lanes(blank(shape)._replace(num_targets=np.zeros(1, np.int32)))
             lower = functools.partial(step.accumulate.lower, sums, state.params, frozen, microbatch)
+            name, then, beside = "microbatch", "", theta_0 + moments
+        work = run.least.of_microbatch(
+            shape,
+            remat=settings.remat,
+            trained=device_bytes(state.params),
+            lora=settings.lora_rank > 0,
+        )
+        if step.loops:
+            work = dataclasses.replace(work, bytes=work.bytes + 2 * device_bytes((state, sums)))
         yield Program(
-            name=f"microbatch of {shape.rows} x {shape.row_length}",
+            name=f"{name} of {shape.rows} x {shape.row_length}{then}",
             stage="training",
             lower=lower,
-            work=run.least.of_microbatch(
-                shape,
-                remat=settings.remat,
-                trained=device_bytes(state.params),
-                lora=settings.lora_rank > 0,
-            ),
+            work=work,
             per="run",
-            beside=kept,
+            beside=beside,
             units=shape.rows,
         )
 

@@ -16,8 +16,8 @@ from jaxtyping import Bool
 from envisions_jax.sampling import prefill
 from envisions_jax.sampling.shapes import StageShape
 
-ADMITTED = 16  # candidates that enter a lane's slots in one call
-ENDED = 8  # candidates of a lane that have ended when the host takes them; short ones come by a dozen a step
+ADMITTED = 16  # candidates that enter a lane's slots in one call; of short ones a dozen end in a step
+ENDED = 8  # candidates of a lane that have ended when the host takes them
 
 
 @dataclasses.dataclass(eq=False)

@@ -37,7 +37,7 @@ SMALL = 65_536
 """Numbers of an array that is read as it is to tell weights apart: all norms, no matrix of a real model."""
 
 STACK = 8
-"""Microbatches that one call of `accumulate_stack` has room for; given fewer, it computes fewer."""
+"""Microbatches that one call of `whole_step` or `accumulate_stack` has room for: fewer take less."""
 
 # Else their compiler makes an all-reduce, twice the bytes, of a reduce-scatter over several axes of a torus
 # (seen with libtpu 0.0.42 for v5p:2x2x2, v5p:4x4x4, v5e:4x4 and v6e:4x4, not for v5p:2x2x1).
@@ -172,10 +172,9 @@ class TrainStep:
         """One optimiser step on all `microbatches`: what `_update` gives. State and sums are given up.
 
         A program runs for each microbatch, on a mesh on rows of all lanes, and one for the update. On one CPU
-        one program does it all, so that what a microbatch needs meanwhile is allocated once: XLA:CPU takes it
-        from the system for each program that runs and gives it back, and a virtual machine's host may take
-        it away before the next one wants it. 3 rows of 416 tokens took 6.4 to 11.1 s by three programs, 5.9
-        by one.
+        one does it all, or the last `STACK` of a shape and the update, so that what a microbatch needs
+        meanwhile is allocated once: XLA:CPU takes it from the system for each program that runs and gives it
+        back, and a virtual machine's host may take it away before the next one wants it.
         """
         if not self.loops:
             accumulated = self.accumulate_all(accumulated, state.params, frozen, microbatches)
@@ -288,7 +287,10 @@ class TrainStep:
     def _update(
         self, state: TrainState, accumulated: Accumulated, rate: Float[Array, ""]
     ) -> tuple[TrainState, Accumulated, Float[Array, ""], Float[Array, " kinds"]]:
-        """One clipped AdamW step: (new state, sums to begin anew, norm before clipping, loss by kind)."""
+        """One clipped AdamW step: (new state, sums to begin anew, norm before clipping, loss by kind).
+
+        Of at least one microbatch: where none was added, the sums are those of the step before.
+        """
         norm = optax.tree.norm(accumulated.grads)
         directions, optimizer = self._optimizer.update(accumulated.grads, state.optimizer, state.params)
         params = jax.tree.map(lambda p, direction: p - rate * direction, state.params, directions)

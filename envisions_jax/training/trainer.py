@@ -103,8 +103,10 @@ class Trainer:
 
     @property
     def compiled(self) -> int:
-        """Programs compiled so far: three (two on one CPU), one more with LoRA, and one more for each other
-        shape of rows.
+        """Programs compiled so far: three, or four with LoRA, and one more for each other shape of rows.
+
+        On one CPU one less, or as many if a step has more than `STACK` microbatches; another shape may take
+        two.
         """
         return self._step.compiled
 

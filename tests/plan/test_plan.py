@@ -114,8 +114,9 @@ def test_one_cpu_is_planned_with_the_loop_that_trains_there() -> None:
     config = with_values(Config(), {"train.row_length": 64, "train.max_length": 64, "train.rows": 1})
     run = AbstractRun(config, tiny_model(), make_mesh(MeshConfig(), jax.devices()[:1]), 2**34)
     assert run.train_step.loops
-    [microbatch] = [one for one in training_programs(run) if one.name == "microbatch of 1 x 64"]
-    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(microbatch.lower().in_avals)]
+    begin, step = training_programs(run)
+    assert (begin.name[:5], step.name) == ("begin", "microbatches of 1 x 64, then update by AdamW")
+    shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(step.lower().in_avals)]
     assert (STACK, 1, 64) in shapes
 
 
@@ -123,7 +124,7 @@ def test_rows_that_are_still_to_be_chosen_are_planned_as_the_longest() -> None:
     config = with_values(Config(), {"train.row_length": 0, "train.max_length": 256, "train.rows": 2})
     run = AbstractRun(config, tiny_model(), make_mesh(MeshConfig(), jax.devices()[:1]), 2**34)
     names = [one.name for one in training_programs(run) if one.name.startswith("microbatch")]
-    assert names == ["microbatch of 2 x 480"]
+    assert names == ["microbatches of 2 x 480, then update by AdamW"]
 
 
 def test_the_environment_of_a_target_is_set_before_jax_is_imported() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 import transformers
@@ -17,7 +18,7 @@ from envisions_jax.parallel import Layout, MeshConfig, make_mesh
 from envisions_jax.training.config import TrainConfig
 from envisions_jax.training.examples import Example
 from envisions_jax.training.packing import Microbatch, pack, row_shapes
-from envisions_jax.training.step import STACK, TrainStep, microbatch_loss
+from envisions_jax.training.step import STACK, TrainStep, clip_by_global_norm, microbatch_loss
 
 EXAMPLES = [
     Example([1, 17, 30, 44], [50, 61, 2], "L1"),
@@ -96,6 +97,19 @@ def test_l1_l2_gradient_and_update_equal_pytorch(tied: bool, tmp_path: Path) -> 
     assert largest_difference(state.params, in_our_layout(model, tmp_path / "after")) <= 1e-5
     again = step.accumulate_all(anew, policy.params, (), pack(EXAMPLES, SHAPES))
     assert largest_difference(again, accumulated(step, policy.params)) == 0.0
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 1e4])
+def test_gradients_are_clipped_as_optax_does(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    grads = {"a": scale * rng.normal(size=(3, 5)), "b": scale * rng.normal(size=7)}
+    grads = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), grads)
+    ours, theirs = (
+        clip.update(grads, clip.init(grads))[0]
+        for clip in (clip_by_global_norm(0.5), optax.clip_by_global_norm(0.5))
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), ours, theirs)
+    assert float(optax.tree.norm(ours)) == pytest.approx(min(0.5, float(optax.tree.norm(grads))), rel=1e-5)
 
 
 @partial(jax.jit, static_argnums=0)

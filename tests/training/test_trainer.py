@@ -27,6 +27,7 @@ from envisions_jax.training import (
     stored_tree,
 )
 from envisions_jax.training.config import learning_rate
+from envisions_jax.training.step import STACK
 
 SCRIPT = Path(__file__).with_name("interrupted.py")
 
@@ -87,6 +88,23 @@ def test_the_same_call_gives_the_same_bits(
     params, stats = interrupted.train(tiny_policy, None, None)
     assert equal_bits(params, uninterrupted[0])
     assert without_times(stats) == without_times(uninterrupted[1])
+
+
+def test_steps_of_many_microbatches_and_shapes_resume_to_the_same_bits(
+    tiny_policy: Policy, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(interrupted.CONFIG, batch_size=40, checkpoint_every_steps=1)
+    examples = [*interrupted.examples(79), Example(range(1, 50), [2])]  # the last fits no row of 32
+    trainer = Trainer(tiny_policy, config)
+    whole, told = trainer.train(tiny_policy.params, examples)
+    assert max(step.row_places for step in told.steps) > 32 * STACK + 64  # several calls a step
+    compiled = trainer.compiled
+    with pytest.raises(Killed):
+        trainer.train(tiny_policy.params, examples, checkpoint_dir=tmp_path, on_step=kill_at(3))
+    resumed, stats = trainer.train(tiny_policy.params, examples, checkpoint_dir=tmp_path)
+    assert stats.resumed_from in (2, 3) and without_times(stats) == without_times(told)
+    assert equal_bits(resumed, whole)
+    assert trainer.compiled == compiled == 4  # start, a whole step, and microbatches of both shapes
 
 
 def test_nothing_is_compiled_twice(tiny_policy: Policy) -> None:
