@@ -7,9 +7,11 @@ save that fails (disk full) raises `CheckpointError` and leaves what was there b
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _ADVICE = "put a copy there, or start in another work directory"
 _HALF_WRITTEN = ".orbax-checkpoint-tmp*"  # the names Orbax gives before a checkpoint is whole
+_PAUSES_S = (0.05, 0.2, 1.0, 5.0)  # for threads of a failed save to end
 
 
 class Restored(NamedTuple):
@@ -57,7 +60,7 @@ class Checkpoints:
         """While nothing is being written: make the folder, and remove what a kill or a full disk left."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for half_written in self.directory.glob(f"*{_HALF_WRITTEN}"):
-            shutil.rmtree(half_written)
+            _remove_half_written(half_written)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -177,6 +180,23 @@ class Checkpoints:
                 f"could not write a checkpoint to {self.directory}: {first_line(error)}; "
                 "earlier checkpoints are untouched, and the same command goes on from there"
             ) from error
+
+
+def _remove_half_written(folder: Path) -> None:
+    """When one file of a checkpoint could not be written, threads of any process may still write others."""
+    for pause_s in _PAUSES_S:
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:  # a file went between being listed and removed, or all of the folder
+            if not folder.exists():
+                return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # one came
+                raise
+        else:
+            return
+        time.sleep(pause_s)
+    shutil.rmtree(folder)
 
 
 def save_params(directory: str | Path, params: Any, metadata: Mapping[str, Any] | None = None) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,6 +73,28 @@ def test_a_half_written_checkpoint_is_not_one(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.steps() == [1]
     assert not (tmp_path / "2.orbax-checkpoint-tmp").exists()
+
+
+def test_what_threads_of_a_failed_save_still_write_is_removed_too(tmp_path: Path) -> None:
+    left, written, given = tmp_path / "1.orbax-checkpoint-tmp", [], tree()
+
+    def write() -> None:
+        ends = time.monotonic() + 0.5
+        while time.monotonic() < ends:
+            with suppress(FileNotFoundError):  # as what Orbax does, this makes no folder that is gone
+                (left / str(len(written))).write_bytes(b"")
+                written.append(time.monotonic())
+
+    with Checkpoints(tmp_path) as checkpoints:
+        left.mkdir()
+        for number in range(300):
+            (left / f"old {number}").write_bytes(b"")
+        writer = threading.Thread(target=write)
+        writer.start()
+        checkpoints.save(2, given, {})
+        writer.join()
+        assert checkpoints.steps() == [2] and written
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
 
 
 @pytest.mark.parametrize("room", [20_000, 10], ids=["the arrays", "every file"])
