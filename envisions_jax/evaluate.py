@@ -122,7 +122,7 @@ def evaluate_sets(
 ) -> dict[str, dict[str, object]]:
     """Accuracy and counts of outcomes by test set."""
     from envisions_jax.metrics import Judged, scores
-    from envisions_jax.stages.evaluation import BASE, Exam, PromptKind, Test, answers, judge
+    from envisions_jax.stages.evaluation import BASE, Exam, PromptKind, Test, examine, filed
     from envisions_jax.stages.run import check_lengths
 
     tests = [Test(name, task) for name, tasks in domain.test_sets.items() for task in tasks]
@@ -139,8 +139,8 @@ def evaluate_sets(
         tasks=len(tests),
     ).planned(policy, tasks)
     with reporter.stage("evaluate", exam.interaction.turns * len(tests)) as advance:
-        completions = answers(policy, exam, tasks, advance)
-    results = judge(domain.environment, domain.prompts, tests, completions, BASE, kind)
+        answers = examine(policy, exam, domain.environment, tests, advance)
+    results = filed(domain.prompts, tests, answers, BASE, kind)
     answered = {(test.set_name, test.task.id): test.task.answer for test in tests}
     for name in domain.test_sets:
         own = [one for one in results if one.test_set == name]

@@ -149,7 +149,8 @@ def _stage(run: AbstractRun, name: str, shape: StageShape, slots: int, beams: in
     roots, empty = run.on_lanes(
         jax.eval_shape(lambda: decode.nobody(policy.config, policy.dtype, slots, shape, form=form))
     )
-    rows = run.on_lanes([np.zeros((shape.prefill_rows, shape.row_length), np.int32)] * 3)
+    last = np.zeros(shape.prefill_rows * shape.row_prompts, np.int32)
+    rows = run.on_lanes([*[np.zeros((shape.prefill_rows, shape.row_length), np.int32)] * 3, last])
     given = (run.sampled, prefix, prefix_length)
     prefilled = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run.rows),
@@ -160,7 +161,7 @@ def _stage(run: AbstractRun, name: str, shape: StageShape, slots: int, beams: in
         name=f"{name}: prefill {shape.prefill_rows} x {shape.row_length}",
         stage="sampling",
         lower=lambda: prefill.prefill_trees.lower(graphdef, run.lanes_layout, *given, *rows),
-        work=run.least.of_forward(shape.prefill_rows, shape.row_length, logits=0),
+        work=run.least.of_forward(shape.prefill_rows, shape.row_length, logits=len(last)),
         per="run",
         beside=run.kept + device_bytes((roots, empty)),
     )

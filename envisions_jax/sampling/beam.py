@@ -30,7 +30,6 @@ from envisions_jax.sampling.prefill import (
     Laid,
     Places,
     Prefilled,
-    logits_after,
     places_of,
     prefill_lanes,
     put,
@@ -118,9 +117,9 @@ def _search(
     of_lanes = [own[start : start + rows] for start in range(0, lanes * rows, rows)]
     for prefilled, laid in prefill_lanes(*given, prefix, prefix_length, of_lanes, shape):
         arrivals = [_arrivals(batch, rows, shape) for batch in laid]
-        to, row, columns, last = jax.device_put(tuple(map(np.concatenate, zip(*arrivals, strict=True))))
+        to, row, columns, after = jax.device_put(tuple(map(np.concatenate, zip(*arrivals, strict=True))))
         places = Places(to, row, columns)
-        prompt_cache, logits = _put(*given, prompt_cache, logits, prefilled, places, last)
+        prompt_cache, logits = _put(policy.layout, prompt_cache, logits, prefilled, places, after)
     fields = search(
         *given,
         prefix,
@@ -145,33 +144,31 @@ def _search(
 
 
 def _arrivals(batch: Sequence[Laid], rows: int, shape: StageShape) -> tuple[np.ndarray, ...]:
-    """The fields of `Places` for a lane's prompts, and the columns of their last tokens."""
+    """The fields of `Places` for a lane's prompts, and which logits are those after them."""
     wanted = [(laid.prompt, laid.places) for laid in batch]
-    last = np.zeros(rows, np.int32)
-    last[: len(batch)] = [laid.places[-1] % shape.row_length for laid in batch]
-    return *places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length), last
+    after = np.zeros(rows, np.int32)
+    after[: len(batch)] = [laid.after for laid in batch]
+    return *places_of(wanted, shape, size=rows, room=rows, length=shape.prompt_length), after
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3, 4))
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
 def _put(
-    graphdef: nnx.GraphDef[Llama],
     layout: Layout | None,
-    params: nnx.State,
     cache: Cache,
     logits: Float[Array, "p v"],
     prefilled: Prefilled,
     places: Places,
-    last: Int[Array, " p"],
+    after: Int[Array, " p"],
 ) -> tuple[Cache, Float[Array, "p v"]]:
     """Prompts, and the logits after them, where the search expects them."""
 
     def in_lane(
-        params: nnx.State, cache: Cache, logits: Array, prefilled: Prefilled, places: Places, last: Array
+        cache: Cache, logits: Array, prefilled: Prefilled, places: Places, after: Array
     ) -> tuple[Cache, Array]:
-        new = logits_after(nnx.merge(graphdef, params), prefilled, places.row, last)
+        new = prefilled.logits[after]
         return put(cache, prefilled, places), logits.at[places.to].set(new, mode="drop")
 
-    return in_lanes(layout, in_lane, shared=1)(params, cache, logits, prefilled, places, last)
+    return in_lanes(layout, in_lane, shared=0)(cache, logits, prefilled, places, after)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 10, 11, 12))

@@ -26,7 +26,7 @@ from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.layout import Layout, in_lanes, in_step, platform_of, shares_layers
 from envisions_jax.sampling.cache import READABLE, Cache, CacheForm, LayerCache, form_of
 from envisions_jax.sampling.choose import choose_tokens
-from envisions_jax.sampling.prefill import Places, Prefilled, logits_after, put, seen_of_prefix
+from envisions_jax.sampling.prefill import Places, Prefilled, put, seen_of_prefix
 from envisions_jax.sampling.shapes import StageShape, moved_slots
 
 Zeros = Callable[[tuple[int, ...], DTypeLike], Array]  # makes an array of this shape and type
@@ -72,8 +72,7 @@ class Arrivals:
 
     roots: Places  # those that are not there yet
     rests: Places  # of the prompts
-    row: Int[Array, " a"]  # of the last tokens of the prompts
-    column: Int[Array, " a"]
+    after: Int[Array, " a"]  # which of the prefilled logits are those after the prompts
     prompt_lengths: Int[Array, " a"]  # as in `Slots`
     rest_lengths: Int[Array, " a"]
     limit: Int[Array, " a"]
@@ -223,7 +222,7 @@ def _decode_lane(
     enough: Int[Array, "1"],
 ) -> tuple[Cache, Slots]:
     form = form_of(layout)
-    roots, slots = _enter(nnx.merge(graphdef, params), form, roots, slots, rule, arrivals, prefilled)
+    roots, slots = _enter(form, roots, slots, rule, arrivals, prefilled)
     b = len(slots.count)
     few = () if shares_layers(layout) else moved_slots(b, platform_of(layout))
 
@@ -274,7 +273,6 @@ def _decode_lane(
 
 
 def _enter(
-    model: Llama,
     form: CacheForm,
     roots: Cache,
     slots: Slots,
@@ -288,8 +286,7 @@ def _enter(
     def put_at(old: Array, new: Array) -> Array:
         return old.at[to].set(new.astype(old.dtype), mode="drop")
 
-    logits = logits_after(model, prefilled, arrivals.row, arrivals.column)
-    nothing = jnp.zeros_like(to)
+    logits, nothing = prefilled.logits[arrivals.after], jnp.zeros_like(to)
     tokens, log_probs = choose_tokens(logits, arrivals.keys, nothing, rule.temperature, rule.top_p)
     state = rule.next_state[nothing, tokens].astype(jnp.int32)
     going_on = (state < len(rule.next_state) - 2) & (arrivals.limit > 1)

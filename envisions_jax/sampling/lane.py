@@ -43,6 +43,7 @@ class Candidate:
     group: Group
     seat: int  # its number in the group
     places: Sequence[int]  # of its prompt in the lane's prefilled rows, flattened; its root's first
+    after: int  # which of the lane's prefilled logits are those after its prompt
     limit: int
 
     @property
@@ -123,11 +124,11 @@ class Lane:
     ) -> tuple[prefill.HostPlaces, prefill.HostPlaces, tuple[np.ndarray, ...]]:
         """The fields of `decode.Arrivals`: new roots, rests, and the others."""
         shape = self.shape
-        numbers = np.zeros((5, ADMITTED), np.int32)
+        numbers = np.zeros((4, ADMITTED), np.int32)
         keys = np.zeros((ADMITTED, 2), np.uint32)
         for place, (_, candidate) in enumerate(entering):
-            row, column = divmod(candidate.places[-1], shape.row_length)
-            numbers[:, place] = row, column, len(candidate.places), len(candidate.rest), candidate.limit
+            lengths = len(candidate.places), len(candidate.rest)
+            numbers[:, place] = candidate.after, *lengths, candidate.limit
             keys[place] = key(candidate)
         # Whoever sits first brings the root.
         roots = [

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx, struct
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from envisions_jax.models.attention import Seen, branch_mask, causal_attention, causal_mask, readable
 from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.kernels import AttentionKernel, attention_kernel
-from envisions_jax.parallel.layout import Layout, in_lanes
+from envisions_jax.parallel.layout import Layout, in_lanes, shares_layers
 from envisions_jax.sampling.cache import READABLE, Cache, CacheForm
 from envisions_jax.sampling.shapes import StageShape
 from envisions_jax.sampling.trees import TreeBatch, grow_trees, pack_trees
@@ -33,7 +34,7 @@ class Prefilled:
     cache: tuple[
         tuple[Float[Array, "r t g c"], Float[Array, "r t g c"]], ...
     ]  # keys and values of each layer
-    hidden: Float[Array, "r t d"]
+    logits: Float[Array, "p v"]  # after each prompt
 
 
 @struct.dataclass
@@ -60,6 +61,7 @@ class Laid(NamedTuple):
     tree: int  # of its tree: those of one tree are neighbours in a batch
     shared: int  # how many of its tokens the whole tree begins with
     places: list[int]  # of its tokens in the flattened rows
+    after: int  # which of the logits are those after it
 
 
 class PromptAttention:
@@ -142,18 +144,33 @@ def prefill_trees(
     tokens: Int[Array, "r t"],
     ends: Int[Array, "r t"],
     positions: Int[Array, "r t"],
+    last: Int[Array, " p"],
 ) -> Prefilled:
-    """Prompts without their shared prefix, laid out as `trees.TreeBatch` has it, one batch for each lane."""
+    """Prompts without their shared prefix, laid out as `trees.TreeBatch` has it, one batch for each lane.
+
+    last: places of the prompts' last tokens in the lane's flattened rows.
+    """
 
     def in_lane(
-        params: nnx.State, prefix: Cache, prefix_length: Array, tokens: Array, ends: Array, positions: Array
+        params: nnx.State,
+        prefix: Cache,
+        prefix_length: Array,
+        tokens: Array,
+        ends: Array,
+        positions: Array,
+        last: Array,
     ) -> Prefilled:
         model = nnx.merge(graphdef, params)
         attention = PromptAttention.of_rows(model, layout, prefix, prefix_length, ends)
         hidden = model(tokens, prefix_length + positions, attention)
-        return Prefilled(tuple(attention.cache), hidden)
+        # Here and not when candidates enter: these come some at a time and more often, and for a few the
+        # product with the head, which reads all of it, takes nearly as long as for many.
+        logits = model.logits(hidden.reshape(-1, hidden.shape[-1])[last])
+        if shares_layers(layout):  # each device would have a part of the vocabulary
+            logits = jax.lax.with_sharding_constraint(logits, PartitionSpec(None, None))
+        return Prefilled(tuple(attention.cache), logits)
 
-    return in_lanes(layout, in_lane, shared=3)(params, prefix, prefix_length, tokens, ends, positions)
+    return in_lanes(layout, in_lane, shared=3)(params, prefix, prefix_length, tokens, ends, positions, last)
 
 
 def put(cache: Cache, prefilled: Prefilled, places: Places, form: CacheForm = READABLE) -> Cache:
@@ -176,13 +193,6 @@ def put(cache: Cache, prefilled: Prefilled, places: Places, form: CacheForm = RE
     # moves whole heads, which need nothing of another device.
     used = (places.to < len(cache[0][0])).sum()  # the first ones
     return jax.lax.fori_loop(0, used, put_one, cache)
-
-
-def logits_after(
-    model: Llama, prefilled: Prefilled, row: Int[Array, " a"], column: Int[Array, " a"]
-) -> Float[Array, "a v"]:
-    """The logits after those places of the prefilled rows."""
-    return model.logits(prefilled.hidden[row, column])
 
 
 def prefill_prompts(
@@ -227,14 +237,14 @@ def prefill_lanes(
 
 def _packed(prompts: Sequence[Sequence[int]], shape: StageShape) -> Iterator[tuple[TreeBatch, list[Laid]]]:
     """Prompts in rows, some rows at a time, and what lies where."""
-    trees = grow_trees(prompts, most=shape.row_length)
+    trees = grow_trees(prompts, shape.row_length, shape.row_prompts)
     firsts = list(itertools.accumulate((len(tree.branches) for tree in trees), initial=0))
-    for batch in pack_trees(trees, shape.row_length, shape.prefill_rows):
+    for batch in pack_trees(trees, shape.row_length, shape.prefill_rows, shape.row_prompts):
         yield (
             batch,
             [
-                Laid(firsts[branch.tree] + branch.number, branch.tree, len(branch.root), branch.places)
-                for branch in batch.branches
+                Laid(firsts[branch.tree] + branch.number, branch.tree, len(branch.root), branch.places, after)
+                for after, branch in enumerate(batch.branches)
             ],
         )
 
@@ -242,12 +252,15 @@ def _packed(prompts: Sequence[Sequence[int]], shape: StageShape) -> Iterator[tup
 def _side_by_side(
     batches: Sequence[TreeBatch | None], lanes: int, shape: StageShape
 ) -> tuple[jax.Array, ...]:
-    """Tokens, ends and positions of one batch for each lane; nothing where there is none."""
+    """Tokens, ends, positions and last places of one batch for each lane; nothing where there is none."""
     rows = np.zeros((3, lanes, shape.prefill_rows, shape.row_length), np.int32)
+    last = np.zeros((lanes, shape.prefill_rows * shape.row_prompts), np.int32)
     for lane, batch in enumerate(batches):
         if batch is not None:
             rows[:, lane, : len(batch.tokens)] = batch.tokens, batch.ends, batch.positions
-    return jax.device_put(tuple(rows.reshape(3, lanes * shape.prefill_rows, shape.row_length)))
+            last[lane, : len(batch.branches)] = [branch.own[-1] for branch in batch.branches]
+    side_by_side = rows.reshape(3, lanes * shape.prefill_rows, shape.row_length)
+    return jax.device_put((*side_by_side, last.reshape(-1)))
 
 
 def places_of(

@@ -163,7 +163,8 @@ class Refill:
             members = asked[start : start + self.shape.seats]
             group = Group(batch, prefilled, tree[0].places[:root], len(members))
             for seat, (asker, k, laid) in enumerate(members):
-                yield Candidate(asker, k, group, seat, laid.places, self._limit(prompts[laid.prompt]))
+                limit = self._limit(prompts[laid.prompt])
+                yield Candidate(asker, k, group, seat, laid.places, laid.after, limit)
 
     def _divide(self, batch: Sequence[prefill.Laid]) -> Iterator[tuple[list[prefill.Laid], int]]:
         """The prompts that go on from one root, and how many of their tokens it is."""

@@ -21,6 +21,7 @@ LENGTH_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
 ROW_LADDER = (256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 8192, 16384)
 ATTENTION_COSTS_AS_MUCH = 5000  # SmolLM2: half of a row of 5,000 x 4 x 576 x 30 operations, beside 2 x 106M
 MOST_PROMPTS_A_ROW = 8  # longer rows are not worth a look
+TOKENS_A_PROMPT = 16  # of a row, at least: the logits after prompts have so many places in each
 ABOUT_THE_SAME = 1.05
 PLANNED = 512  # prompts of a stage that its rows are planned from
 FEW = (16, 4)  # slots that the last candidates of a call move to, one after the other
@@ -76,6 +77,11 @@ class StageShape:
         return self.root_length + self.rest_length
 
     @property
+    def row_prompts(self) -> int:
+        """How many prompts a row may hold."""
+        return most_prompts(self.row_length)
+
+    @property
     def places(self) -> int:
         """What a token costs to attend with, in places of its own candidate."""
         return _places(self.root_length, self.rest_length, self.seats) + self.new_length
@@ -92,6 +98,10 @@ def moved_slots(slots: int, platform: str) -> tuple[int, ...]:
     On 2 cores one of SmolLM2 takes 101 ms in 40 slots, 59 in 16, 37 in 4 and 30 in 1.
     """
     return FEW if platform == "cpu" and slots >= 2 * FEW[0] else ()
+
+
+def most_prompts(row_length: int) -> int:
+    return max(1, row_length // TOKENS_A_PROMPT)
 
 
 def prefix_room(prefix: Sequence[int]) -> int:
@@ -118,9 +128,13 @@ def plan(
     longest = max(map(len, own))
     # Neighbours may share a tree, equal prompts are computed once, and some hundred stand for all.
     some = list(dict.fromkeys(map(tuple, own)))[:PLANNED]
-    row_length = best_row_length(lambda length: grow_trees(some, most=length), longest)
+
+    def trees(length: int) -> list[Tree]:
+        return grow_trees(some, length, most_prompts(length))
+
+    row_length = best_row_length(trees, longest)
     rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(map(len, some)) // row_length))
-    root, rest, seats = _division(grow_trees(some, most=row_length), longest, k)
+    root, rest, seats = _division(trees(row_length), longest, k)
     planned = StageShape(prefix, root, rest, rung(max_new_tokens), seats, row_length, rows)
     if kept is not None and _serves(kept, planned, some, longest, k):
         return dataclasses.replace(kept, prefix=prefix)
@@ -135,7 +149,7 @@ def _serves(
         return False
     if k > 1:
         return kept.seats == planned.seats and not kept.rest_length
-    trees = grow_trees(own, most=kept.row_length) if kept.root_length else []
+    trees = grow_trees(own, kept.row_length, kept.row_prompts) if kept.root_length else []
     fits = all(
         max(0, len(tree.root) - kept.root_length) + max(map(len, tree.branches)) <= kept.rest_length
         for tree in trees
@@ -185,7 +199,7 @@ def best_row_length(trees: Callable[[int], Sequence[Tree]], least: int, kept: in
     """
 
     def cost(length: int) -> float:
-        rows = len(pack_rows([tree.size for tree in trees(length)], length))
+        rows = len(pack_rows(trees(length), length))
         return rows * length * (1 + length / ATTENTION_COSTS_AS_MUCH)
 
     shortest = rung(least, ROW_LADDER)

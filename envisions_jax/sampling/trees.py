@@ -8,6 +8,7 @@ and the root of its own tree. Scoring and prefill are both made of this.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,9 +60,14 @@ class TreeBatch:
     branches: list[Branch]
 
 
-def pack_trees(trees: Sequence[Tree], row_length: int, rows: int) -> list[TreeBatch]:
-    """The trees in batches of `rows` rows, each row as full as may be. A tree never spans rows."""
-    filled = pack_rows([tree.size for tree in trees], row_length)
+def pack_trees(
+    trees: Sequence[Tree], row_length: int, rows: int, branches: float = math.inf
+) -> list[TreeBatch]:
+    """The trees in batches of `rows` rows, each row as full as may be. A tree never spans rows.
+
+    branches: how many a row may hold.
+    """
+    filled = pack_rows(trees, row_length, branches)
     batches = []
     for start in range(0, len(filled), rows):
         tokens, ends, positions = np.zeros((3, rows, row_length), np.int32)
@@ -75,23 +81,26 @@ def pack_trees(trees: Sequence[Tree], row_length: int, rows: int) -> list[TreeBa
     return batches
 
 
-def pack_rows(sizes: Sequence[int], length: int) -> list[list[int]]:
-    """The pieces of each row, largest first, each in the first row with room for it, or in a new one.
+def pack_rows(trees: Sequence[Tree], length: int, branches: float = math.inf) -> list[list[int]]:
+    """The trees of each row, largest first, each in the first row with room for it, or in a new one.
 
-    Raises ValueError for a piece that is longer than a row.
+    branches: as for `pack_trees`. Raises ValueError for a tree that does not fit into a row of its own.
     """
     rows: list[list[int]] = []
-    room: list[int] = []
-    for piece in sorted(range(len(sizes)), key=lambda piece: -sizes[piece]):
-        size = sizes[piece]
-        if size > length:
-            raise ValueError(f"a piece of {size} does not fit into rows of {length}")
-        chosen = next((row for row, free in enumerate(room) if free >= size), len(rows))
+    room: list[tuple[int, float]] = []  # tokens, branches
+    for number in sorted(range(len(trees)), key=lambda number: -trees[number].size):
+        size, count = trees[number].size, len(trees[number].branches)
+        if size > length or count > branches:
+            rows_of = f"rows of {length} in {branches}"
+            raise ValueError(f"a tree of {size} tokens in {count} branches does not fit into {rows_of}")
+        free = (row for row, (tokens, others) in enumerate(room) if tokens >= size and others >= count)
+        chosen = next(free, len(rows))
         if chosen == len(rows):
             rows.append([])
-            room.append(length)
-        rows[chosen].append(piece)
-        room[chosen] -= size
+            room.append((length, branches))
+        rows[chosen].append(number)
+        tokens, others = room[chosen]
+        room[chosen] = tokens - size, others - count
     return rows
 
 
@@ -110,8 +119,9 @@ def _lay_out(batch: TreeBatch, row: int, start: int, tree: Tree, number: int) ->
         at = end
 
 
-def grow_trees(prompts: Sequence[Sequence[int]], most: int) -> list[Tree]:
-    """Trees of at most `most` tokens whose branches, one after the other, are the prompts in their order.
+def grow_trees(prompts: Sequence[Sequence[int]], most: int, branches: float = math.inf) -> list[Tree]:
+    """Trees of at most `most` tokens, and of so many `branches`, which one after the other are the prompts in
+    their order.
 
     A prompt joins its neighbours where that saves tokens: a root of r tokens under n prompts saves (n - 1)·r.
     The five refinements of a task share all but the attempt, so that a stage of them is half the work. Every
@@ -127,7 +137,8 @@ def grow_trees(prompts: Sequence[Sequence[int]], most: int) -> list[Tree]:
         common = min(shared, len(common_prefix([group[0], prompt]))) if group else 0
         size = sum(map(len, group)) + len(prompt) - len(group) * common
         saves = len(group) * common > (len(group) - 1) * shared
-        if group and common >= WORTH_SHARING and saves and size <= most:
+        fits = size <= most and len(group) < branches
+        if group and common >= WORTH_SHARING and saves and fits:
             group.append(prompt)
             shared = common
         else:

@@ -1,9 +1,9 @@
 """Step 9: one deterministic answer of a policy to each test task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from envisions_jax import hosts
 from envisions_jax.config import Config
@@ -13,6 +13,7 @@ from envisions_jax.progress import Advance
 from envisions_jax.prompts import Prompts
 from envisions_jax.sampling.results import Beam, Generation
 from envisions_jax.sampling.shapes import StageShape
+from envisions_jax.stages.executing import Executing
 from envisions_jax.stages.run import Run, slots_for
 from envisions_jax.stages.turns import Interaction, Turn, completion_of, play
 from envisions_jax.store import EvaluationResult, Shard
@@ -84,9 +85,9 @@ def evaluate(run: Run, iteration: int, policy: Policy, kind: PromptKind = "zero_
             if number in finished:
                 continue
             with run.clock.measure(iteration, "evaluate"):
-                completions = answers(policy, exam, [test.task for test in shard], advance)
+                answered = examine(policy, exam, run.test_environment, shard, advance)
                 album = run.workdir.screenshots(iteration, kind)
-                results = judge(run.test_environment, run.prompts, shard, completions, iteration, kind, album)
+                results = filed(run.prompts, shard, answered, iteration, kind, album)
             results = [result for part in hosts.gather(results) for result in part]
             run.store.add_evaluations(results, shard=Shard(iteration, stage, number))
             run.clock.save()
@@ -100,20 +101,62 @@ def _judged(run: Run, iteration: int, name: str, kind: PromptKind) -> list[Judge
     return [Judged(answers[result.task_id], result.outcome, result.error) for result in results]
 
 
-def answers(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) -> list[str]:
-    """Completions of some of the exam's tasks, turn by turn."""
-    first = [Turn(task, said) for task, said in zip(tasks, _say(policy, exam, tasks, advance), strict=True)]
+class Answered(NamedTuple):
+    """What a policy said to a task, and what came of it."""
+
+    completion: str
+    outcome: Outcome
+
+
+def examine(
+    policy: Policy, exam: Exam, environment: Environment, tests: Sequence[Test], advance: Advance
+) -> list[Answered]:
+    """Answers to some of the exam's tasks, each executed while others are still being sampled."""
+    with Executing(environment, lambda _: None) as executing:
+
+        def finished(number: int, completion: str) -> None:
+            executing.add((0, number), tests[number].task, exam.prompts.program_of(completion))
+
+        completions = _answers(policy, exam, [test.task for test in tests], advance, finished)
+        executing.wait()
+        return [Answered(said, executing.outcomes[0, number]) for number, said in enumerate(completions)]
+
+
+def _answers(
+    policy: Policy,
+    exam: Exam,
+    tasks: Sequence[Task],
+    advance: Advance,
+    finished: Callable[[int, str], None],
+) -> list[str]:
+    """Completions, turn by turn; `finished` is told (number of the task, completion) as soon as may be.
+
+    Further turns are played in the same environment, of one thread at a time, and beams end together.
+    """
+    tells = exam.interaction.turns == 1 and exam.config.eval.beams == 1
+    said = _say(policy, exam, tasks, advance, finished if tells else None)
+    first = [Turn(task, one) for task, one in zip(tasks, said, strict=True)]
 
     def say(number: int, indices: Sequence[int], seen: Sequence[Task]) -> list[Generation | Beam]:
         return _say(policy, exam.planned(policy, seen), seen, advance)
 
     played = play(exam.interaction, exam.prompts, first, say)
     advance(sum(exam.interaction.turns - len(turns) for turns in played))  # what was over earlier
-    return [completion_of(turns, exam.prompts) for turns in played]
+    completions = [completion_of(turns, exam.prompts) for turns in played]
+    if not tells:
+        for number, completion in enumerate(completions):
+            finished(number, completion)
+    return completions
 
 
-def _say(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) -> list[Generation | Beam]:
-    """One turn, by beam search, or greedily with one beam."""
+def _say(
+    policy: Policy,
+    exam: Exam,
+    tasks: Sequence[Task],
+    advance: Advance,
+    finished: Callable[[int, str], None] | None = None,
+) -> list[Generation | Beam]:
+    """One turn, by beam search, or greedily with one beam, which tells `finished` of each as it ends."""
     texts, config = [exam.prompt(task) for task in tasks], exam.config.eval
     if config.beams == 1:
         sampled = policy.generate(
@@ -124,6 +167,7 @@ def _say(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) ->
             slots=exam.slots,
             shape=exam.shape,
             progress=advance,
+            finished=finished and (lambda number, _, said: finished(number, said.text)),
         )
         return [candidates[0] for candidates in sampled]
     found = policy.beam_search(
@@ -138,28 +182,23 @@ def _say(policy: Policy, exam: Exam, tasks: Sequence[Task], advance: Advance) ->
     return [candidates[0] for candidates in found]
 
 
-def judge(
-    environment: Environment,
+def filed(
     prompts: Prompts,
     tests: Sequence[Test],
-    completions: Sequence[str],
+    answers: Sequence[Answered],
     iteration: int,
     kind: PromptKind,
     album: Path | None = None,
 ) -> list[EvaluationResult]:
-    """Execute completions and file what came out of them; pictures, if there are any, in folder `album`."""
-    programs = [prompts.program_of(completion) for completion in completions]
-    outcomes = list(
-        environment.execute([(test.task, text) for test, text in zip(tests, programs, strict=True)])
-    )
+    """What the store keeps of answers; their pictures, if there are any, are put into folder `album`."""
     if album is not None:
-        _keep_pictures(album, tests, outcomes)
+        _keep_pictures(album, tests, [answer.outcome for answer in answers])
     return [
         EvaluationResult(
             iteration=iteration,
             test_set=test.set_name,
             task_id=test.task.id,
-            program=program,
+            program=prompts.program_of(completion),
             outcome=outcome.kind,
             prompt=kind,
             completion=completion,
@@ -167,7 +206,7 @@ def judge(
             error=outcome.error,
             output=outcome.output,
         )
-        for test, program, completion, outcome in zip(tests, programs, completions, outcomes, strict=True)
+        for test, (completion, outcome) in zip(tests, answers, strict=True)
     ]
 
 

@@ -56,6 +56,14 @@ def test_greedy_decoding_behind_roots_equals_full_forwards(tiny_policy: Policy) 
         assert as_tokens(results) == expected[part]
 
 
+def test_more_prompts_than_a_row_has_places_for_logits_equal_full_forwards(tiny_policy: Policy) -> None:
+    prompts = [[1, 3 + n] for n in range(70)]
+    shape = tiny_policy.plan_stage(prompts, 4)
+    assert shape.prefill_rows * shape.row_prompts < len(prompts) < shape.row_length
+    results = tiny_policy.generate(prompts, temperature=0.0, max_new_tokens=4, slots=8)
+    assert as_tokens(results) == [[greedy(tiny_policy, prompt, 4)] for prompt in prompts]
+
+
 def test_cached_log_probs_equal_a_full_forward(tiny_policy: Policy) -> None:
     [[generation]] = tiny_policy.generate([PROMPTS[0]], max_new_tokens=20, seed=3)
     row = PROMPTS[0] + generation.tokens

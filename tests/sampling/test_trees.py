@@ -63,6 +63,21 @@ def test_every_place_holds_what_the_branch_says(prompts: list[list[int]]) -> Non
     assert [found[key] for key in sorted(found)] == prompts
 
 
+@given(PROMPTS, st.integers(1, 4))
+def test_a_row_holds_no_more_branches_than_it_may(prompts: list[list[int]], branches: int) -> None:
+    trees = grow_trees(prompts, 64, branches)
+    batches = pack_trees(trees, 64, 1, branches)
+    assert all(1 <= len(batch.branches) <= branches for batch in batches)
+    assert sum(len(batch.branches) for batch in batches) == len(prompts)
+
+
+def test_a_tree_that_no_row_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match="a tree of 5 tokens in 1 branches does not fit into rows of 4"):
+        pack_trees([Tree([1] * 4, [[2]])], row_length=4, rows=1)
+    with pytest.raises(ValueError, match="a tree of 4 tokens in 3 branches does not fit into rows of 9 in 2"):
+        pack_trees([Tree([1], [[2], [3], [4]])], row_length=9, rows=1, branches=2)
+
+
 def test_a_group_ends_where_another_task_begins() -> None:
     one, other = [1] * 20, [2] * 20
     prompts = [[*one, 7], [*one, 8, 9], [*other, 7], [*other, 8]]

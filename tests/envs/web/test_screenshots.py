@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from envisions_jax.prompts import Prompts
-from envisions_jax.stages.evaluation import Test, judge
+from envisions_jax.stages.evaluation import Answered, Test, filed
 from envs.web.environment import WebEnvironment
 
 pytestmark = pytest.mark.browser
@@ -49,7 +49,11 @@ def test_an_evaluation_keeps_them_as_files(web: WebEnvironment, tmp_path: Path) 
     tests = [Test("click-test", web.task("click-test", seed)) for seed in (1, 2)]
     completions = ["\nagent.click_xpath('//button')", "no program"]
     pictured, album = web.with_screenshots(), tmp_path / "album"
-    results = judge(pictured, Prompts("web", {}), tests, completions, 0, "zero_shot", album)
+    prompts = Prompts("web", {})
+    programs = [prompts.program_of(completion) for completion in completions]
+    outcomes = pictured.execute([(test.task, text) for test, text in zip(tests, programs, strict=True)])
+    answers = [Answered(*answer) for answer in zip(completions, outcomes, strict=True)]
+    results = filed(prompts, tests, answers, 0, "zero_shot", album)
     assert [result.outcome for result in results] == ["correct", "invalid"]
     assert sorted(path.name for path in album.iterdir()) == [
         "click-test-1-after.png",
