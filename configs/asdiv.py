@@ -34,7 +34,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.rows = 1
     config.train.row_length = 416  # as measured; 0, as in the quickstart, would choose
     config.sampler.shard_tasks = 140
-    config.sampler.slots = 80
+    config.sampler.slots = 128
     if variant == "tiny":
         config.name = "asdiv-tiny"
         config.tasks.train_size = 12

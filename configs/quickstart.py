@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.max_length = 256
     config.train.rows = 1
     config.sampler.shard_tasks = 96
-    config.sampler.slots = 80
+    config.sampler.slots = 128
     if variant == "tiny":
         config.name = "quickstart-tiny"
         config.tasks.train_size = 12

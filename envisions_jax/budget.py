@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Candidates decoded side by side where memory allows. XLA:CPU: the products of a token of SmolLM2 take 2.2 ms
 # in 40 slots, 1.7 in 80 and 1.6 in 160. Accelerators: about where products no longer wait for weights (A100:
 # 312 TFLOP/s beside 2 TB/s).
-SLOTS = {"cpu": 80}
+SLOTS = {"cpu": 128}
 SLOTS_OF_ACCELERATORS = 160
 SHARE = 0.8  # of the memory; the rest is for programs, temporaries and whatever else there is
 FLOAT32 = 4  # bytes: gradients, moments, scores

@@ -313,11 +313,13 @@ class Policy:
         slots: int | None = None,
         shape: StageShape | None = None,
         progress: Callable[[int], None] | None = None,
+        finished: Callable[[int, list[Beam]], None] | None = None,
     ) -> list[list[Beam]]:
         """For each prompt its `beams` most likely sequences, best first (as transformers' ``num_beams``).
 
         Args:
           slots: how many beams are decoded side by side; the other arguments are those of `generate`.
+          finished: told (prompt's number, its sequences) as soon as those of prompts searched together end.
 
         Raises:
           ValueError: an argument that cannot be meant; it names the argument and its value.
@@ -340,6 +342,7 @@ class Policy:
             slots=slots or min(DEFAULT_BEAM_SLOTS * self.lanes, beams * len(prompts)),
             shape=shape,
             progress=progress,
+            finished=finished,
         )
 
     def score(

@@ -72,6 +72,7 @@ def beam_search(
     slots: int,
     shape: StageShape | None = None,
     progress: Callable[[int], None] | None = None,
+    finished: Callable[[int, list[Beam]], None] | None = None,
 ) -> list[list[Beam]]:
     """For each prompt its `beams` best sequences, best first."""
     if not prompts:
@@ -84,6 +85,9 @@ def beam_search(
     for start in range(0, len(prompts), rows * lanes):
         batch = prompts[start : start + rows * lanes]
         results += _search(sampler, batch, rows, beams, max_new_tokens, stop, table, shape)
+        if finished:
+            for number in range(start, len(results)):
+                finished(number, results[number])
         if progress:
             progress(len(batch))
     return results

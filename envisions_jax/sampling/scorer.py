@@ -22,7 +22,7 @@ from envisions_jax.parallel.layout import Layout, in_lanes, in_step
 from envisions_jax.sampling.cache import Cache
 from envisions_jax.sampling.prefill import PromptAttention
 from envisions_jax.sampling.shapes import best_row_length, shared_prefix
-from envisions_jax.sampling.trees import Branch, Tree, TreeBatch, pack_trees
+from envisions_jax.sampling.trees import Branch, Tree, TreeBatch, pack_rows, pack_trees
 
 if TYPE_CHECKING:
     from envisions_jax.policy import Policy
@@ -63,7 +63,7 @@ class Scorer:
         trees = [tree for _, tree in asked]
         largest = max((tree.size for tree in trees), default=0)
         if not row_length or largest > row_length:
-            row_length = best_row_length(lambda _: trees, largest)
+            row_length = best_row_length(lambda length: len(pack_rows(trees, length)), largest)
         batches = pack_trees(trees, row_length, max(1, SCORED_TOKENS // row_length))
         lanes = self._policy.lanes
         for start in range(0, len(batches), lanes):
@@ -120,12 +120,14 @@ def plan_rows(
     prefix = len(shared_prefix(prompts))
     own = [prompt[prefix:] for prompt in prompts]
 
-    def trees(length: int) -> list[Tree]:
+    def rows(length: int) -> int:
         asked = zip(own, completions, strict=True)
-        return [tree for prompt, group in asked for tree in _trees(prompt, group, length)]
+        return len(
+            pack_rows([tree for prompt, group in asked for tree in _trees(prompt, group, length)], length)
+        )
 
     longest = [max([most, *map(len, group)]) for group in completions]
-    return best_row_length(trees, max(map(sum, zip(map(len, own), longest, strict=True))), kept)
+    return best_row_length(rows, max(map(sum, zip(map(len, own), longest, strict=True))), kept)
 
 
 def _trees(prompt: Sequence[int], completions: Sequence[Sequence[int]], most: int) -> Iterator[Tree]:

@@ -20,8 +20,9 @@ LENGTH_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
 # Of rows that hold trees of tokens: fine steps, since a third of padding is a third of the work.
 ROW_LADDER = (256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 8192, 16384)
 ATTENTION_COSTS_AS_MUCH = 5000  # SmolLM2: half of a row of 5,000 x 4 x 576 x 30 operations, beside 2 x 106M
-MOST_PROMPTS_A_ROW = 8  # longer rows are not worth a look
+LONGEST_ROW = 8  # times the longest prompt; longer ones are not worth a look
 TOKENS_A_PROMPT = 16  # of a row, at least: the logits after prompts have so many places in each
+MOST_PROMPTS = 64  # of a row
 ABOUT_THE_SAME = 1.05
 PLANNED = 512  # prompts of a stage that its rows are planned from
 FEW = (16, 4)  # slots that the last candidates of a call move to, one after the other
@@ -101,7 +102,8 @@ def moved_slots(slots: int, platform: str) -> tuple[int, ...]:
 
 
 def most_prompts(row_length: int) -> int:
-    return max(1, row_length // TOKENS_A_PROMPT)
+    """How many prompts a row of so many tokens may hold."""
+    return min(max(1, row_length // TOKENS_A_PROMPT), MOST_PROMPTS)
 
 
 def prefix_room(prefix: Sequence[int]) -> int:
@@ -132,10 +134,13 @@ def plan(
     def trees(length: int) -> list[Tree]:
         return grow_trees(some, length, most_prompts(length))
 
-    row_length = best_row_length(trees, longest)
-    rows = min(max(1, PREFILL_TOKENS // row_length), -(-sum(map(len, some)) // row_length))
+    def rows(length: int) -> int:
+        return len(pack_rows(trees(length), length, most_prompts(length)))
+
+    row_length = best_row_length(rows, longest)
+    together = min(max(1, PREFILL_TOKENS // row_length), rows(row_length))
     root, rest, seats = _division(trees(row_length), longest, k)
-    planned = StageShape(prefix, root, rest, rung(max_new_tokens), seats, row_length, rows)
+    planned = StageShape(prefix, root, rest, rung(max_new_tokens), seats, row_length, together)
     if kept is not None and _serves(kept, planned, some, longest, k):
         return dataclasses.replace(kept, prefix=prefix)
     return planned
@@ -187,23 +192,22 @@ def _places(root: int, rest: int, seats: int) -> int:
     return rest + 2 * root // seats + (SHARING_COSTS if root else 0)
 
 
-def best_row_length(trees: Callable[[int], Sequence[Tree]], least: int, kept: int = 0) -> int:
-    """The length of the rows in which `trees` (at most so long) cost the least to compute.
+def best_row_length(rows: Callable[[int], int], least: int, kept: int = 0) -> int:
+    """The length of rows at which so many of them cost the least to compute.
 
     A token costs the products with the weights, and those with the keys before it in its row: as much again
     where rows are `ATTENTION_COSTS_AS_MUCH` long. Of lengths that cost about the same it is the shortest, so
     that stages of about one size have one shape; and `kept`, of an earlier stage, as in `plan`.
 
-    >>> best_row_length(lambda length: [Tree([0] * 300, [[1]])] * 4, 301)
+    >>> best_row_length(lambda length: -(-4 // (length // 301)), 301)
     640
     """
 
     def cost(length: int) -> float:
-        rows = len(pack_rows(trees(length), length))
-        return rows * length * (1 + length / ATTENTION_COSTS_AS_MUCH)
+        return rows(length) * length * (1 + length / ATTENTION_COSTS_AS_MUCH)
 
     shortest = rung(least, ROW_LADDER)
-    lengths = [length for length in ROW_LADDER if shortest <= length <= MOST_PROMPTS_A_ROW * shortest]
+    lengths = [length for length in ROW_LADDER if shortest <= length <= LONGEST_ROW * shortest]
     costs = {length: cost(length) for length in lengths or [shortest]}
     if kept >= least and cost(kept) <= WORTH_COMPILING * min(costs.values()):
         return kept

@@ -91,8 +91,10 @@ def pack_rows(trees: Sequence[Tree], length: int, branches: float = math.inf) ->
     for number in sorted(range(len(trees)), key=lambda number: -trees[number].size):
         size, count = trees[number].size, len(trees[number].branches)
         if size > length or count > branches:
-            rows_of = f"rows of {length} in {branches}"
-            raise ValueError(f"a tree of {size} tokens in {count} branches does not fit into {rows_of}")
+            most = "" if branches == math.inf else f" in {branches}"
+            raise ValueError(
+                f"a tree of {size} tokens in {count} branches is too large for rows of {length}{most}"
+            )
         free = (row for row, (tokens, others) in enumerate(room) if tokens >= size and others >= count)
         chosen = next(free, len(rows))
         if chosen == len(rows):

@@ -131,10 +131,11 @@ def _answers(
 ) -> list[str]:
     """Completions, turn by turn; `finished` is told (number of the task, completion) as soon as may be.
 
-    Further turns are played in the same environment, of one thread at a time, and beams end together.
+    That is when all have had all their turns, where there are several: these are played in the same
+    environment, which works for one thread at a time.
     """
-    tells = exam.interaction.turns == 1 and exam.config.eval.beams == 1
-    said = _say(policy, exam, tasks, advance, finished if tells else None)
+    has_one_turn = exam.interaction.turns == 1
+    said = _say(policy, exam, tasks, advance, finished if has_one_turn else None)
     first = [Turn(task, one) for task, one in zip(tasks, said, strict=True)]
 
     def say(number: int, indices: Sequence[int], seen: Sequence[Task]) -> list[Generation | Beam]:
@@ -143,9 +144,8 @@ def _answers(
     played = play(exam.interaction, exam.prompts, first, say)
     advance(sum(exam.interaction.turns - len(turns) for turns in played))  # what was over earlier
     completions = [completion_of(turns, exam.prompts) for turns in played]
-    if not tells:
-        for number, completion in enumerate(completions):
-            finished(number, completion)
+    for number, completion in () if has_one_turn else enumerate(completions):
+        finished(number, completion)
     return completions
 
 
@@ -156,7 +156,7 @@ def _say(
     advance: Advance,
     finished: Callable[[int, str], None] | None = None,
 ) -> list[Generation | Beam]:
-    """One turn, by beam search, or greedily with one beam, which tells `finished` of each as it ends."""
+    """One turn, by beam search, or greedily with one beam; `finished` is told of each as it ends."""
     texts, config = [exam.prompt(task) for task in tasks], exam.config.eval
     if config.beams == 1:
         sampled = policy.generate(
@@ -178,6 +178,7 @@ def _say(
         slots=exam.slots,
         shape=exam.shape,
         progress=advance,
+        finished=finished and (lambda number, beams: finished(number, beams[0].text)),
     )
     return [candidates[0] for candidates in found]
 

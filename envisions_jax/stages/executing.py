@@ -1,4 +1,4 @@
-"""Step 2 beside step 1: candidates are executed while others are still being sampled."""
+"""Programs are executed while others are still being sampled, in steps 2 and 9."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from types import TracebackType
 
 from envs import Environment, Outcome, Task
 
-Key = tuple[int, int]  # shard, candidate
+Key = tuple[int, int]  # shard, number in it
 
 
 class Executing:
@@ -16,7 +16,8 @@ class Executing:
 
     What piles up while the environment works goes to it together, so that all of its workers have something
     to do. `then` runs what needs the outcomes of all programs added before it, in the same thread. What was
-    asked of `then` is done even if the context ends in an exception; programs added after it are given up.
+    asked of `then` is done even if the context ends in an exception; other programs are given up then, but
+    for those that the environment is working at.
     """
 
     def __init__(self, environment: Environment, charge: Callable[[float], None]) -> None:
@@ -25,13 +26,15 @@ class Executing:
         self._executor = ThreadPoolExecutor(1)
         self._lock = threading.Lock()
         self._added: dict[Key, tuple[Task, str]] = {}
+        self._running: set[Key] = set()
         self._needed: set[Key] = set()  # by what was asked of `then`
         self._jobs: list[Future[None]] = []
-        self._has_failed = False
+        self._has_failed = self._gives_up = False
         self.outcomes: dict[Key, Outcome] = {}
 
     def add(self, key: Key, task: Task, program: str) -> None:
-        """Has a program executed; its outcome will be in `outcomes`."""
+        """Has a program executed; its outcome will be in `outcomes`. Raises what went wrong before."""
+        self._tell_failure()
         with self._lock:
             is_alone = not self._added
             self._added[key] = (task, program)
@@ -41,7 +44,7 @@ class Executing:
     def then(self, work: Callable[[], None]) -> None:
         """Has `work` done when everything added so far has its outcome."""
         with self._lock:
-            self._needed |= self._added.keys()
+            self._needed |= self._added.keys() | self._running
         self._submit(work)
 
     def wait(self) -> None:
@@ -57,15 +60,19 @@ class Executing:
     ) -> None:
         if kind is not None:
             with self._lock:
+                self._gives_up = True
                 self._added = {key: entry for key, entry in self._added.items() if key in self._needed}
         self._executor.shutdown()
         if kind is None:
             self.wait()
 
-    def _submit(self, work: Callable[[], None]) -> None:
-        for job in [job for job in self._jobs if job.done()]:  # what went wrong is told soon
+    def _tell_failure(self) -> None:
+        for job in [job for job in self._jobs if job.done()]:
             job.result()
             self._jobs.remove(job)
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        self._tell_failure()
         self._jobs.append(self._executor.submit(self._do, work))
 
     def _do(self, work: Callable[[], None]) -> None:
@@ -81,8 +88,13 @@ class Executing:
     def _execute(self) -> None:
         with self._lock:
             added, self._added = self._added, {}
-            self._needed -= added.keys()
+            self._running = set(added)
         begin = time.perf_counter()
         for key, outcome in zip(added, self._environment.execute(list(added.values())), strict=True):
             self.outcomes[key] = outcome
+            with self._lock:
+                self._running.remove(key)
+                self._needed.discard(key)
+                if self._gives_up and not self._running & self._needed:
+                    break
         self._charge(time.perf_counter() - begin)

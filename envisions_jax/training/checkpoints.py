@@ -13,7 +13,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -183,20 +183,22 @@ class Checkpoints:
 
 
 def _remove_half_written(folder: Path) -> None:
-    """When one file of a checkpoint could not be written, threads of any process may still write others."""
+    """When one file of a checkpoint could not be written, threads of any process may still write others.
+
+    And TensorStore makes their folder anew where it is gone. Raises OSError if it stays.
+    """
     for pause_s in _PAUSES_S:
         try:
             shutil.rmtree(folder)
-        except FileNotFoundError:  # a file went between being listed and removed, or all of the folder
-            if not folder.exists():
-                return
+        except FileNotFoundError:  # a file went after it was listed, or all of the folder
+            pass
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:  # one came
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):  # a file came, or is open and on NFS
                 raise
-        else:
-            return
         time.sleep(pause_s)
-    shutil.rmtree(folder)
+        if not folder.exists():
+            return
+    raise OSError(errno.ENOTEMPTY, "something still writes there", str(folder))
 
 
 def save_params(directory: str | Path, params: Any, metadata: Mapping[str, Any] | None = None) -> None:
@@ -222,7 +224,8 @@ def save_params(directory: str | Path, params: Any, metadata: Mapping[str, Any] 
         if hosts.is_of_another(error):
             raise
         if hosts.is_first():
-            _remove(new)
+            with suppress(OSError):  # what went wrong first is what is told
+                _remove(new)
         raise CheckpointError(
             f"could not write weights to {directory}: {first_line(error)}; what was there before is untouched"
         ) from error
@@ -273,7 +276,7 @@ def _beside(directory: Path, suffix: str) -> Path:
 def _remove(new: Path) -> None:
     """Remove a half-written folder under the name we, or Orbax, gave it."""
     for path in new.parent.glob(f"{new.name}*"):
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_half_written(path)
 
 
 def _settle(directory: Path) -> bool:

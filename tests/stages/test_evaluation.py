@@ -29,22 +29,23 @@ class Echo(envs.Environment):
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("beams", [1, 2])
-def test_every_answer_meets_its_own_task_and_single_ones_while_others_are_sampled(
-    tiny_policy: Policy, beams: int
+@pytest.mark.parametrize(("beams", "turns"), [(1, 1), (2, 1), (1, 2)])
+def test_every_answer_meets_its_own_task_in_an_open_loop_while_others_are_sampled(
+    tiny_policy: Policy, beams: int, turns: int
 ) -> None:
     config = Config(eval=EvalConfig(max_new_tokens=8, beams=beams))
     prompts, environment, done = Prompts(), Echo(), list[int]()
 
     def advance(count: int) -> None:
-        if beams == 1 and done:
+        if turns == 1 and done:
             assert environment.has_begun.wait(20)
+        assert turns == 1 or not environment.has_begun.is_set()
         done.append(count)
 
-    exam = Exam(prompts=prompts, shots=0, interaction=Interaction(), config=config, tasks=8)
+    exam = Exam(prompts=prompts, shots=0, interaction=Interaction(turns), config=config, tasks=8)
     exam = exam.planned(tiny_policy, [test.task for test in TESTS])
     answers = examine(tiny_policy, exam, environment, TESTS, advance)
-    assert sum(done) == len(TESTS) and len(done) > 1
+    assert sum(done) == turns * len(TESTS) and len(done) > 1
     programs = [prompts.program_of(answer.completion) for answer in answers]
     ids = [test.task.id for test in TESTS]
     values = [f"{name}: {program}" for name, program in zip(ids, programs, strict=True)]

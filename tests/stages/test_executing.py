@@ -1,6 +1,7 @@
 """Candidates that are executed while others are being sampled."""
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -74,6 +75,57 @@ def test_a_failure_is_told_and_nothing_is_committed_after_it() -> None:
         executing.add((0, 0), TASK, "bad")
         executing.then(lambda: committed.append(len(executing.outcomes)))
     assert committed == []
+
+
+class Lazy(envs.Environment):
+    """Executes one program after the other, as many as it may."""
+
+    def __init__(self) -> None:
+        self.executed: list[str] = []
+        self.begun, self.may, self.is_closed = threading.Event(), threading.Semaphore(0), False
+
+    def execute(self, programs: Iterable[tuple[Task, str]]) -> Iterator[Outcome]:
+        self.begun.set()
+        try:
+            for _, text in programs:
+                assert self.may.acquire(timeout=20)
+                self.executed.append(text)
+                yield Outcome("correct", text, "", "")
+        finally:
+            self.is_closed = True
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(("needed", "executed"), [(1, "012"), (4, "01234")])
+def test_an_interruption_gives_up_what_nobody_needs_of_what_is_under_way(needed: int, executed: str) -> None:
+    environment, done = Lazy(), list[str]()
+    with pytest.raises(KeyboardInterrupt), Executing(environment, lambda _: None) as executing:
+        executing.add((0, 0), TASK, "0")
+        assert environment.begun.wait(20)
+        for number in range(1, 9):  # these go to the environment together
+            executing.add((0, number), TASK, str(number))
+            if number == needed:
+                executing.then(lambda: done.append("".join(environment.executed)))
+        environment.may.release(2)
+        while len(environment.executed) < 2:
+            time.sleep(0.01)
+        threading.Timer(0.3, lambda: environment.may.release(20)).start()  # it works at "2" until then
+        raise KeyboardInterrupt
+    assert environment.executed == [*executed] and environment.is_closed
+    assert done == [executed]
+
+
+def test_a_failure_is_told_by_what_is_added_next() -> None:
+    environment = Slow()
+    environment.go_on.set()
+    told = 0
+    with pytest.raises(envs.EnvironmentFailure), Executing(environment, lambda _: None) as executing:
+        executing.add((0, 0), TASK, "bad")
+        for told in range(1, 2000):
+            time.sleep(0.01)
+            executing.add((0, told), TASK, "good")
+    assert 0 < told < 1999
 
 
 def test_an_interruption_keeps_a_finished_shard_and_gives_up_the_one_after_it() -> None:
