@@ -17,6 +17,8 @@ from envisions_jax.tasks import DOMAINS, MADE, NAMES
 from envs.base import MOST_WORKERS
 from envs.web.pages import PAPER_TASKS, SEEDS_PER_ITERATION, TEST_SEEDS
 
+MOST_BEAMS = 256  # of one prompt: all are decoded side by side
+
 
 class ConfigError(ValueError):
     """A configuration that cannot work; its message is one line for the user."""
@@ -58,6 +60,7 @@ def validate(flat: Mapping[str, Any]) -> None:
     for key in ("seed", "tasks.seed"):
         _require(flat[key] < 2**31, flat, key, "must be below 2^31")
     _require(flat["env.workers"] <= MOST_WORKERS, flat, "env.workers", f"must be at most {MOST_WORKERS}")
+    _require(flat["eval.beams"] <= MOST_BEAMS, flat, "eval.beams", f"must be at most {MOST_BEAMS}")
     megabytes, seconds = flat["env.memory_limit_mb"], flat["env.time_limit_s"]
     _require(16 <= megabytes <= 2**20, flat, "env.memory_limit_mb", "must be from 16 to 1048576 (1 TiB)")
     _require(0 < seconds <= 3600, flat, "env.time_limit_s", "must be a positive number, at most 3600")

@@ -159,7 +159,8 @@ def evaluate_sets(
 def _check_folder(checkpoint: str) -> None:
     """Raise ConfigError for what looks like a path of this machine, and is none."""
     path = Path(checkpoint).expanduser()
-    if not path.exists() and path.parent != Path() and path.parent.is_dir():
+    is_local = path.parent == Path("runs") or (path.parent != Path() and path.parent.is_dir())
+    if is_local and not path.exists():
         raise ConfigError(f"checkpoint={checkpoint!r}: there is no such run or model in {path.parent}")
 
 

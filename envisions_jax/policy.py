@@ -21,6 +21,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from envisions_jax.arguments import check, check_count, is_number, is_whole
+from envisions_jax.config_rules import MOST_BEAMS
 from envisions_jax.models import loading, saving, weights
 from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from envisions_jax.sampling.shapes import StageShape
 
 DEFAULT_BEAM_SLOTS = 32
-MOST_BEAMS = 256  # of one prompt: all are decoded side by side
 DTypeName = Literal["auto", "float32", "bfloat16"]
 
 

@@ -125,6 +125,7 @@ BAD = [
     ("env.memory_limit_mb", 2**20 + 1, "from 16 to 1048576"),
     ("env.time_limit_s", 0.0, "positive"),
     ("env.time_limit_s", 3601.0, "at most 3600"),
+    ("eval.beams", 257, "at most 256"),
     ("env.time_limit_s", float("nan"), "finite"),
     ("env.sandbox", "some", "choose one of 'full', 'best', 'none'"),
     ("sampler", 3, "is a section"),

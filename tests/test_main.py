@@ -127,6 +127,7 @@ def test_evaluate_wants_a_checkpoint_known_sets_and_demonstrations_there_are() -
         (["--checkpoint=base", "--shots=99"], "shots=99"),
         (["--checkpoint=no such run"], "checkpoint=no such run: no model at"),
         (["--checkpoint=configs/nosuch"], "there is no such run or model in configs"),
+        (["--checkpoint=runs/nosuch"], "there is no such run or model in runs"),
         (["--checkpoint=base", "--output=configs"], "output=configs: is a folder"),
         (["--checkpoint=base", "--output=nowhere/x.json"], "there is no folder nowhere"),
     ):
