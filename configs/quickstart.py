@@ -3,7 +3,7 @@
 COMMAND: python -m envisions_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 EXPECT:  23.5 % few-shot; 35.5, 41.0, 43.0 % zero-shot after iterations 1 to 3 (seed 0);
          after the third 48.0 and 42.0 % (seeds 1 and 2), controls 25.0, 20.0, 16.0 % (seeds 0 to 2)
-COST:    4.5 to 9 minutes on 2 CPU cores, 17 with set-up and compilation, 5.6 to 6.3 GiB; no network once the
+COST:    4 to 9 minutes on 2 CPU cores, 17 with set-up and compilation, 5.6 to 6.3 GiB; no network once the
          model is cached
 
 `:tiny` goes through the same stages with a handful of problems in a few minutes.
