@@ -13,11 +13,10 @@ from typing import Any
 from envisions_jax.demonstrations import LOGIC_DEMONSTRATIONS, MATH_DEMONSTRATIONS
 from envisions_jax.models.config import ModelError
 from envisions_jax.models.locating import on_this_machine
+from envisions_jax.sampling.results import MOST_BEAMS
 from envisions_jax.tasks import DOMAINS, MADE, NAMES
 from envs.base import MOST_WORKERS
 from envs.web.pages import PAPER_TASKS, SEEDS_PER_ITERATION, TEST_SEEDS
-
-MOST_BEAMS = 256  # of one prompt: all are decoded side by side
 
 
 class ConfigError(ValueError):

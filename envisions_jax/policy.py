@@ -21,7 +21,6 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from envisions_jax.arguments import check, check_count, is_number, is_whole
-from envisions_jax.config_rules import MOST_BEAMS
 from envisions_jax.models import loading, saving, weights
 from envisions_jax.models.attention import CausalAttention, causal_mask
 from envisions_jax.models.config import LlamaConfig, ModelError
@@ -29,6 +28,7 @@ from envisions_jax.models.llama import Llama
 from envisions_jax.parallel.layout import Layout, platform_of
 from envisions_jax.parallel.mesh import lanes, own_mesh
 from envisions_jax.policy_inputs import Inputs, Text, check_row_length, check_shape, digest
+from envisions_jax.sampling.results import MOST_BEAMS
 from envisions_jax.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

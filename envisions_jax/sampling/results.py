@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 FinishReason = Literal["eos", "stop", "length"]
+MOST_BEAMS = 256  # of one prompt: all are decoded side by side
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

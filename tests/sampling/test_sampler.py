@@ -60,8 +60,18 @@ def test_more_prompts_than_a_row_has_places_for_logits_equal_full_forwards(tiny_
     prompts = [[1, 3 + n] for n in range(70)]
     shape = tiny_policy.plan_stage(prompts, 4)
     assert shape.prefill_rows * shape.row_prompts < len(prompts) < shape.row_length
+    expected = [[greedy(tiny_policy, prompt, 4)] for prompt in prompts]
     results = tiny_policy.generate(prompts, temperature=0.0, max_new_tokens=4, slots=8)
-    assert as_tokens(results) == [[greedy(tiny_policy, prompt, 4)] for prompt in prompts]
+    assert as_tokens(results) == expected
+    told: dict[int, list[list[int]]] = {}
+    tiny_policy.beam_search(
+        prompts,
+        beams=1,
+        max_new_tokens=4,
+        slots=32,
+        finished=lambda number, found: told.update({number: [beam.tokens for beam in found]}),
+    )
+    assert [told[number] for number in range(len(prompts))] == expected
 
 
 def test_cached_log_probs_equal_a_full_forward(tiny_policy: Policy) -> None:
